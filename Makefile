@@ -1,0 +1,95 @@
+# Every target sets up what it needs, once: a fresh Debian 12 with git, make and python3 is enough.
+# `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Open vSwitch, Mininet and network namespaces need root; nothing else does.
+SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
+# What root runs must leave no root-owned caches in the work tree.
+AS_ROOT := $(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1
+# Extra arguments: make test PYTEST="-k framing", make run RUN="-c lab.yaml", make bench BENCH="--quick".
+PYTEST ?=
+RUN    ?=
+BENCH  ?=
+DEMO   ?=
+
+SOURCES := vmoc tests $(wildcard am_bridge bench mininet_scenarios)
+PROTOS  := $(shell find proto -name '*.proto' 2>/dev/null)
+FAST    := not ovs and not mininet
+SERIAL  := ovs or mininet
+
+.PHONY: help demo test test-fast test-unit test-ovs lint format bench run proto setup clean switch-tools compiler
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) switch-tools ## two experimenters on real Open vSwitch switches, checked line by line (root, under 90 s)
+	@$(AS_ROOT) $(BIN)/python -m mininet_scenarios.demo $(DEMO)
+
+test: test-unit test-ovs ## every test (the Open vSwitch and Mininet ones need root)
+
+test-fast: $(READY) proto compiler ## the tests that need neither root nor much time (under 60 s)
+	$(BIN)/python -m pytest -n 2 -m '$(FAST) and not slow' $(PYTEST)
+
+test-unit: $(READY) proto compiler ## every test that needs no root
+	$(BIN)/python -m pytest -n 2 -m '$(FAST)' $(PYTEST)
+
+test-ovs: $(READY) proto switch-tools ## the Open vSwitch and Mininet tests, one at a time (root)
+	$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
+
+lint: $(READY) proto ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY) ## let ruff format and repair what it can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(READY) compiler ## throughput, latency, CPU and memory; the figures of docs/performance.md
+	$(BIN)/python -m bench $(BENCH)
+
+run: $(READY) proto ## the service in the foreground; RUN="-c FILE" for a configuration
+	@$(BIN)/vmoc run $(RUN)
+
+ifeq ($(PROTOS),)
+proto:
+	@:
+	$(if $(filter proto,$(MAKECMDGOALS)),@echo "Nothing to generate: this version has no proto/ directory.")
+else
+proto: $(VENV)/.proto ## generate the Python code of the API from proto/
+$(VENV)/.proto: $(READY) $(PROTOS)
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+	@touch $@
+endif
+
+setup: $(READY) switch-tools compiler ## everything the other targets would set up
+
+$(READY): pyproject.toml constraints.txt
+	@PYTHON='$(PYTHON)' scripts/setup-apt python
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing the Python packages into $(VENV) ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+switch-tools:
+	@scripts/setup-apt switch
+
+compiler:
+	@scripts/setup-apt compiler
+
+clean: ## remove the environment and everything built, cached or left behind
+	rm -rf $(VENV) build dist bench/build *.egg-info htmlcov .coverage .coverage.*
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . \( -name '*_pb2.py' -o -name '*_pb2.pyi' -o -name '*_pb2_grpc.py' \) -delete

@@ -1,0 +1,37 @@
+"""What every test shares: the marks that follow from a test's folder, and when the privileged ones can run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+HERE = Path(__file__).parent
+PRIVILEGED = {"ovs": ("ovs-vswitchd", "ovsdb-server", "ovs-ofctl"), "mininet": ("mn", "ovs-vswitchd")}
+
+# A shared or slow machine must not fail a property test for its speed; a failing example is printed as code to paste.
+hypothesis.settings.register_profile("vmoc", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("vmoc")
+
+
+def _why_not(mark: str) -> str | None:
+    """Why tests of that mark cannot run here, or None when they can."""
+    if os.geteuid() != 0:
+        return "needs root: run make test"
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    absent = [program for program in PRIVILEGED[mark] if shutil.which(program, path=path) is None]
+    return f"needs {', '.join(absent)}: run make test" if absent else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests/ovs and tests/mininet, and skip them where they cannot work."""
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in PRIVILEGED:
+            item.add_marker(folder)
+        for mark in PRIVILEGED:
+            if item.get_closest_marker(mark) and (reason := _why_not(mark)):
+                item.add_marker(pytest.mark.skip(reason=reason))

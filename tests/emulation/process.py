@@ -1,0 +1,206 @@
+"""A real ``vmoc run`` in a process of its own, on ports of its own, gone without trace afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.emulation.waiting import wait_until
+
+QUICK_TIMERS = {"reconnect_first": 0.1, "reconnect_max": 0.5}
+
+
+def free_port() -> int:
+    """A loopback TCP port nobody uses, below the range the kernel gives to outgoing connections."""
+    for _ in range(1000):
+        port = random.randrange(10000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise RuntimeError("no free port found")
+
+
+def is_listening(port: int) -> bool:
+    """Whether some process listens on that TCP port of this machine; asks the kernel, disturbs nobody."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                    return True
+    return False
+
+
+class VmocProcess:
+    """``config`` is merged over quiet, quick defaults; ``slices`` and further listeners come from the test.
+
+    As a context manager it starts, and at the end terminates the process and
+    asserts that its log holds no traceback.
+    """
+
+    def __init__(self, directory: Path, config: Mapping[str, Any] | None = None) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.file = directory / "vmoc.yaml"
+        self.log_file = directory / "vmoc.log"
+        self.config: dict[str, Any] = {
+            "openflow": {"listen": [{"address": "127.0.0.1", "port": self.port}]},
+            "grpc": {"listen": f"127.0.0.1:{free_port()}"},
+            "metrics": {"listen": f"127.0.0.1:{free_port()}"},
+            "state": {"path": ":memory:"},
+            "default_controller": {"mode": "none"},
+            "timers": dict(QUICK_TIMERS),
+        } | dict(config or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where switches dial."""
+        return ("127.0.0.1", self.port)
+
+    @property
+    def metrics_port(self) -> int:
+        """Where ``/metrics`` is served."""
+        return int(self.config["metrics"]["listen"].rsplit(":", 1)[1])
+
+    def write_config(self, **changes: Any) -> None:
+        """Write the configuration file, with top-level keys changed."""
+        self.config |= changes
+        self.file.write_text(yaml.safe_dump(self.config, sort_keys=False))
+
+    def start(self, timeout: float = 20.0) -> VmocProcess:
+        """Start, and wait until every OpenFlow listener is there."""
+        self.launch()
+        self.wait_listening(timeout)
+        return self
+
+    def launch(self) -> None:
+        """Start without waiting."""
+        assert self._process is None or self._process.poll() is not None, "it is running already"
+        self.write_config()
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "vmoc.cli", "run", "-c", str(self.file)],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "HOME": str(self.directory)},
+                start_new_session=True,  # so that its children can be found and ended with it
+            )
+
+    def wait_listening(self, timeout: float = 20.0) -> None:
+        """Wait until every OpenFlow listener is there."""
+        ports = [listener["port"] for listener in self.config["openflow"]["listen"]]
+
+        def ready() -> bool:
+            assert self.running, f"vmoc ended with {self.returncode}:\n{self.log()[-4000:]}"
+            return all(is_listening(port) for port in ports)
+
+        wait_until(ready, f"listeners on {ports}", timeout)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill -9, and wait for the end."""
+        self._end(signal.SIGKILL, 10)
+
+    def terminate(self, timeout: float = 15.0) -> int:
+        """SIGTERM; the exit status."""
+        return self._end(signal.SIGTERM, timeout)
+
+    def _end(self, number: int, timeout: float) -> int:
+        assert self._process is not None
+        if self._process.poll() is None:
+            self.signal(number)
+        try:
+            return self._process.wait(timeout)
+        finally:
+            self._sweep()
+
+    def reload(self, **changes: Any) -> None:
+        """Write a changed configuration and send SIGHUP."""
+        self.write_config(**changes)
+        self.signal(signal.SIGHUP)
+
+    def _sweep(self) -> None:
+        """Kill whatever is left of the session (the built-in controller, when vmoc itself was killed)."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+
+    def stop(self) -> None:
+        """End it, whatever its state, and check its log."""
+        try:
+            if self.running:
+                self.terminate()
+        except subprocess.TimeoutExpired:
+            self._sweep()
+            raise AssertionError(f"vmoc did not end within 15 s of SIGTERM:\n{self.log()[-4000:]}") from None
+        finally:
+            self._sweep()
+        assert "Traceback (most recent call last)" not in self.log(), self.log()
+
+    def __enter__(self) -> VmocProcess:
+        return self.start()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.stop()
+        except AssertionError:
+            if kind is None:
+                raise
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def log(self) -> str:
+        """All it has written so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def wait_log(self, text: str, timeout: float = 10.0) -> None:
+        """Wait until the log holds ``text``."""
+        wait_until(lambda: text in self.log(), f"{text!r} in the log:\n{self.log()[-2000:]}", timeout)
+
+    def resident(self) -> int:
+        """Resident memory in bytes."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu(self) -> float:
+        """CPU seconds used so far (user and system)."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

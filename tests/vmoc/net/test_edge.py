@@ -1,0 +1,177 @@
+"""The pump: what the core says is written, asked effects are performed, the timer keeps its time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from tests.vmoc.net.stage import play, stage, until
+from vmoc.events import Event, Kind
+from vmoc.mux.effects import AbandonDial, Close, Dial, OperatorInput, PauseReading, Report, ResumeReading
+from vmoc.model import Endpoint
+
+
+def test_bytes_of_one_call_leave_in_one_write_and_in_order(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            listener = s.listen()
+
+            def answer(cid: int, data: bytes) -> None:
+                s.core.say(cid, b"one ")
+                s.core.say(cid, b"two ")
+                s.core.say(cid, data)
+
+            s.core.on["south_data"] = answer
+            reader, writer = await s.connect(listener.port)
+            writer.write(b"three")
+            assert await reader.readexactly(13) == b"one two three"
+            writer.close()
+            await until(lambda: s.core.named("south_closed"), "the core to be told")
+            cid, why = s.core.named("south_closed")[0]
+            assert why == "closed by the peer"
+            assert cid not in s.edge.wires
+
+    play(loop_kind, scene)
+
+
+def test_reports_and_mirror_effects_go_where_they_belong(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            event = Event(Kind.SWITCH_UP, dpid=1)
+            seen = OperatorInput((1, 0), b"x")
+            s.do(Report(event), seen)
+            assert s.events == [event]
+            assert s.mirrored == [seen]
+            s.edge.use_mirror(None)
+            s.do(seen)
+            assert s.mirrored == [seen]
+
+    play(loop_kind, scene)
+
+
+def test_effects_for_connections_that_are_gone_do_nothing(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            s.core.say(99, b"nobody")
+            s.do(Close(99), PauseReading(99), ResumeReading(99), AbandonDial(7))
+
+    play(loop_kind, scene)
+
+
+def test_the_timer_wakes_the_core_at_its_deadline_and_not_before(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            deadline = time.monotonic() + 0.05
+            s.core.deadline = deadline
+
+            def woken(now: float) -> None:
+                s.core.deadline = None
+
+            s.core.on["wake"] = woken
+            s.edge.pump()
+            await until(lambda: s.core.named("wake"), "the timer")
+            assert s.core.named("wake")[0][0] >= deadline
+
+    play(loop_kind, scene)
+
+
+def test_an_earlier_deadline_moves_the_timer_forward(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            s.core.on["wake"] = lambda now: setattr(s.core, "deadline", None)
+            s.core.deadline = time.monotonic() + 600
+            s.edge.pump()
+            s.core.deadline = time.monotonic() + 0.02
+            s.edge.pump()
+            await until(lambda: s.core.named("wake"), "the earlier deadline", timeout=5)
+
+    play(loop_kind, scene)
+
+
+def test_a_failing_timer_is_reported_and_comes_back(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            attempts = []
+
+            def fail(now: float) -> None:
+                attempts.append(now)
+                s.core.deadline = None
+                if len(attempts) == 1:
+                    raise ValueError("broken")
+
+            s.core.on["wake"] = fail
+            s.core.deadline = time.monotonic()
+            s.edge.pump()
+            await until(lambda: len(attempts) == 2, "the second wake")
+            assert len(s.bugs) == 1
+            assert "the timer: ValueError: broken" in s.bugs.pop()
+
+    play(loop_kind, scene)
+
+
+def test_other_threads_hand_over_calls_and_get_answers(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            answers = []
+
+            def elsewhere() -> None:
+                s.edge.call(lambda: s.core.ask(Report(Event(Kind.SLICE_ADDED))))
+                answers.append(s.edge.ask(threading.get_ident).result(timeout=5))
+
+            thread = threading.Thread(target=elsewhere)
+            thread.start()
+            await until(lambda: answers, "the answer")
+            thread.join()
+            assert answers == [threading.get_ident()]
+            assert [event.kind for event in s.events] == [Kind.SLICE_ADDED]
+
+    play(loop_kind, scene)
+
+
+def test_a_failing_call_from_elsewhere_is_a_bug_report_and_a_failing_question_an_exception(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+
+            def fail() -> None:
+                raise KeyError("gone")
+
+            s.edge.call(fail)
+            await until(lambda: s.bugs, "the report")
+            assert "KeyError: 'gone'" in s.bugs.pop()
+            future = s.edge.ask(fail)
+            await until(future.done, "the answer")
+            assert isinstance(future.exception(), KeyError)
+
+    play(loop_kind, scene)
+
+
+def test_calls_to_a_closed_loop_are_swallowed() -> None:
+    loop = asyncio.new_event_loop()
+    edges = []
+
+    async def scene() -> None:
+        async with stage() as s:
+            edges.append(s.edge)
+
+    loop.run_until_complete(scene())
+    loop.close()
+    edges[0].call(lambda: None)
+
+
+def test_a_failing_effect_does_not_hold_back_the_next(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+
+            class Broken:
+                def dial(self, effect: Dial) -> None:
+                    raise RuntimeError("no")
+
+                def abandon(self, link: int) -> None: ...
+
+            s.edge.use_dialler(Broken())
+            s.do(Dial(1, Endpoint("tcp", "127.0.0.1", 1)), Report(Event(Kind.SWITCH_UP)))
+            assert len(s.events) == 1
+            assert "effect Dial: RuntimeError: no" in s.bugs.pop()
+
+    play(loop_kind, scene)

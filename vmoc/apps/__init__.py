@@ -1,0 +1,1 @@
+"""os-ken applications: VMOC's own place among them, the default controller, link discovery."""

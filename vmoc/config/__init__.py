@@ -1,0 +1,25 @@
+"""The configuration file: YAML to ``Settings``, or every problem in it with its line and column."""
+
+from vmoc.config.loading import load
+from vmoc.config.settings import (
+    Address,
+    ConfigError,
+    DefaultController,
+    GrpcTlsFiles,
+    Listener,
+    Problem,
+    Settings,
+    TlsFiles,
+)
+
+__all__ = [
+    "Address",
+    "ConfigError",
+    "DefaultController",
+    "GrpcTlsFiles",
+    "Listener",
+    "Problem",
+    "Settings",
+    "TlsFiles",
+    "load",
+]

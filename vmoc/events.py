@@ -1,0 +1,54 @@
+"""The facts the core reports. What becomes of one (log line, metric, stream) is telemetry's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+_NONE: Final[Mapping[str, object]] = MappingProxyType({})
+
+
+class Kind(StrEnum):
+    """What happened; stable names, documented in docs/events.md."""
+
+    SWITCH_CONNECTED = "switch-connected"  # TCP is up, nothing said yet
+    SWITCH_UP = "switch-up"  # handshake and reconcile are done
+    SWITCH_DOWN = "switch-down"
+    SWITCH_REFUSED = "switch-refused"  # duplicate DPID, no common version, bad handshake
+    PORT_CHANGED = "port-changed"
+    DATAPATH_STATE = "datapath-state"  # a virtual datapath: pending, flushing, connecting, active, failed, draining
+    CONTROLLER_CONNECTED = "controller-connected"  # OpenFlow handshake done
+    CONTROLLER_LOST = "controller-lost"
+    CONTROLLER_FAILED = "controller-failed"  # an attempt failed; next one is scheduled
+    VERSION_MISMATCH = "version-mismatch"
+    DPID_COLLISION = "dpid-collision"
+    REFUSED = "refused"  # a controller's message was refused by the policy
+    MALFORMED = "malformed"  # a peer sent what is not OpenFlow
+    SWITCH_ERROR = "switch-error"  # the switch answered one of our own messages with an error
+    QUOTA = "quota"
+    RATE_LIMITED = "rate-limited"
+    DROPPED = "dropped"  # packet-ins dropped for a slow controller or over the rate
+    TAINTED = "tainted"  # a VLAN could not be proven clean
+    FOREIGN_FLOW = "foreign-flow"
+    SLICE_ADDED = "slice-added"
+    SLICE_CHANGED = "slice-changed"
+    SLICE_REMOVED = "slice-removed"
+    CONFIG_RELOADED = "config-reloaded"
+    CONFIG_REJECTED = "config-rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact. ``detail`` holds plain values (str, int, float, bool) only."""
+
+    kind: Kind
+    slice: str | None = None
+    vlan: int | None = None
+    dpid: int | None = None
+    controller: str | None = None
+    reason: str | None = None
+    message: str = ""
+    detail: Mapping[str, object] = field(default_factory=lambda: _NONE, hash=False)

@@ -1,0 +1,269 @@
+"""The pump: hands bytes, closures and time to the core, and performs what the core asks for.
+
+Rules of this file:
+
+* Everything runs on the loop's thread. Only ``call`` and ``ask`` may be used
+  from another one.
+* After every call into the core its output is taken: first the writes, one
+  transport write per connection, then the effects in order.
+* There is one timer. It may fire early (the core then does nothing), never late.
+* A failure here or in the core costs the connection that caused it, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import itertools
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar
+
+from vmoc.events import Event
+from vmoc.mux.effects import (
+    AbandonDial,
+    Close,
+    Dial,
+    Effect,
+    OperatorInput,
+    Output,
+    PauseReading,
+    Report,
+    ResumeReading,
+    SwitchAppeared,
+    SwitchVanished,
+)
+from vmoc.net.wire import Wire
+
+T = TypeVar("T")
+Mirrored = SwitchAppeared | SwitchVanished | OperatorInput
+
+_NEVER: Final = float("inf")
+# Loops round timers to milliseconds; without this the timer fires just before its time and spins.
+_TIMER_SLACK: Final = 0.001
+
+
+class Core(Protocol):
+    """What the edge needs of ``vmoc.mux.core.Mux``. Times are seconds of ``time.monotonic``."""
+
+    def south_opened(self, cid: int, peer: str, native_vlan: int, now: float) -> None: ...
+    def south_data(self, cid: int, data: bytes, now: float) -> None: ...
+    def south_closed(self, cid: int, why: str, now: float) -> None: ...
+    def dialled(self, link: int, cid: int, now: float) -> None: ...
+    def dial_failed(self, link: int, why: str, now: float) -> None: ...
+    def north_data(self, cid: int, data: bytes, now: float) -> None: ...
+    def north_closed(self, cid: int, why: str, now: float) -> None: ...
+    def congested(self, cid: int, now: float) -> None: ...
+    def relieved(self, cid: int, now: float) -> None: ...
+    def next_deadline(self) -> float | None: ...
+    def wake(self, now: float) -> None: ...
+    def take(self) -> Output: ...
+
+
+class Diallers(Protocol):
+    """Who makes connections to controllers (``northbound.Dialler``)."""
+
+    def dial(self, effect: Dial) -> None: ...
+    def abandon(self, link: int) -> None: ...
+
+
+class Edge:
+    """One core, its connections, its timer.
+
+    ``report`` receives every event, ``mirror`` what the os-ken application
+    wants to know; neither may block. ``bug`` receives (where, traceback text)
+    for failures that are ours.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        report: Callable[[Event], None],
+        bug: Callable[[str, str], None],
+        mirror: Callable[[Mirrored], None] | None = None,
+    ) -> None:
+        self.core = core
+        self.loop = loop
+        self.report = report
+        self.wires: dict[int, Wire] = {}
+        self.lingering: set[Wire] = set()
+        self._bug = bug
+        self._mirror = mirror
+        self._cids = itertools.count(1)
+        self._diallers: Diallers | None = None
+        self._take = core.take
+        self._next_deadline = core.next_deadline
+        self._armed = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._again = False
+        self._perform: dict[type[Any], Callable[[Any], None]] = {
+            Dial: self._dial,
+            AbandonDial: self._abandon,
+            Close: self._close,
+            PauseReading: self._pause,
+            ResumeReading: self._resume,
+            Report: self._report,
+            SwitchAppeared: self._to_mirror,
+            SwitchVanished: self._to_mirror,
+            OperatorInput: self._to_mirror,
+        }
+
+    # ---- wiring ------------------------------------------------------------------------------------------------------
+
+    def use_dialler(self, diallers: Diallers) -> None:
+        """Name who performs ``Dial``; until then dials wait for nobody."""
+        self._diallers = diallers
+
+    def use_mirror(self, mirror: Callable[[Mirrored], None] | None) -> None:
+        """Name who receives what os-ken applications may see."""
+        self._mirror = mirror
+
+    def register(self, wire: Wire) -> int:
+        """Give a new connection its cid; both sides draw from one counter."""
+        cid = next(self._cids)
+        self.wires[cid] = wire
+        return cid
+
+    def close(self) -> None:
+        """Abort every connection and stop the timer; the core is not told."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed = _NEVER
+        for wire in [*self.wires.values(), *self.lingering]:
+            wire.abandon()
+        self.wires.clear()
+        self.lingering.clear()
+
+    # ---- from other threads ------------------------------------------------------------------------------------------
+
+    def call(self, what: Callable[[], object]) -> None:
+        """Run ``what`` on the loop, then pump. Thread-safe; a closed loop swallows it."""
+        try:
+            self.loop.call_soon_threadsafe(self.run, what)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+
+    def ask(self, what: Callable[[], T]) -> concurrent.futures.Future[T]:
+        """Like ``call``, with the result as a future to wait on from another thread."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def answer() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(what())
+            except BaseException as exc:
+                future.set_exception(exc)
+
+        self.call(answer)
+        return future
+
+    def run(self, what: Callable[[], object]) -> None:
+        """Run ``what``, then pump, on the loop's thread; failures become a bug report."""
+        try:
+            what()
+            self.pump()
+        except Exception as exc:
+            self.bug("a call handed to the loop", exc)
+
+    # ---- the pump ----------------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Take what the core produced, write it, perform the effects, re-arm the timer."""
+        if self._pumping:
+            # A transport called back from inside a write (pause_writing): the outer pump takes that too.
+            self._again = True
+            return
+        self._pumping = True
+        wires = self.wires
+        try:
+            while True:
+                self._again = False
+                output = self._take()
+                for cid, chunks in output.writes.items():
+                    wire = wires.get(cid)
+                    if wire is None:
+                        continue
+                    # One joined buffer is cheaper than an iovec of many small ones.
+                    wire.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+                    if wire.congested and wire.unsent() > wire.most_unsent:
+                        wire.overflow()
+                        self._again = True
+                if output.effects:
+                    self._do(output.effects)
+                if not self._again:
+                    break
+        finally:
+            self._pumping = False
+        deadline = self._next_deadline()
+        if deadline is not None and deadline < self._armed:
+            self._arm(deadline)
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            try:
+                self._perform[type(effect)](effect)
+            except Exception as exc:
+                self.bug(f"effect {type(effect).__name__}", exc)
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = deadline
+        self._timer = self.loop.call_later(max(0.0, deadline - time.monotonic()) + _TIMER_SLACK, self._fire)
+
+    def _fire(self) -> None:
+        self._armed = _NEVER
+        self._timer = None
+        try:
+            self.core.wake(time.monotonic())
+            self.pump()
+        except Exception as exc:
+            self.bug("the timer", exc)
+            # A timer that dies would leave every session without keep-alive.
+            if self._timer is None:
+                self._arm(time.monotonic() + 1.0)
+
+    def bug(self, where: str, exc: BaseException) -> None:
+        """Report a failure that is ours, with its innermost place in one line and the traceback apart."""
+        frames = traceback.extract_tb(exc.__traceback__)
+        place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        self._bug(f"{where}: {type(exc).__name__}: {exc}{place}", "".join(traceback.format_exception(exc)))
+
+    # ---- effects -----------------------------------------------------------------------------------------------------
+
+    def _dial(self, effect: Dial) -> None:
+        if self._diallers is not None:
+            self._diallers.dial(effect)
+
+    def _abandon(self, effect: AbandonDial) -> None:
+        if self._diallers is not None:
+            self._diallers.abandon(effect.link)
+
+    def _close(self, effect: Close) -> None:
+        wire = self.wires.pop(effect.cid, None)
+        if wire is not None:
+            wire.finish(effect.abort)
+
+    def _pause(self, effect: PauseReading) -> None:
+        wire = self.wires.get(effect.cid)
+        if wire is not None:
+            wire.pause()
+
+    def _resume(self, effect: ResumeReading) -> None:
+        wire = self.wires.get(effect.cid)
+        if wire is not None:
+            wire.resume()
+
+    def _report(self, effect: Report) -> None:
+        self.report(effect.event)
+
+    def _to_mirror(self, effect: Mirrored) -> None:
+        if self._mirror is not None:
+            self._mirror(effect)

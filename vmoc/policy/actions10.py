@@ -1,0 +1,66 @@
+"""Actions of OpenFlow 1.0 against a grant (vetting C.1, C.3)."""
+
+from __future__ import annotations
+
+from vmoc import errors
+from vmoc.errors import Refused
+from vmoc.openflow import v10
+from vmoc.openflow.v10 import actions as a10
+from vmoc.policy.grant import Grant
+from vmoc.policy.outputs import Outputs
+
+MAX_LEN = 0xFFFF
+
+
+def narrow(grant: Grant, actions: list[a10.Action], outputs: Outputs) -> list[a10.Action]:
+    """The physical actions; raises what the first action that is not allowed raises.
+
+    Where an action stands does not matter: a change of VLAN after the last
+    output is refused too, which keeps the rule closed under concatenation.
+    """
+    physical: list[a10.Action] = []
+    for action in actions:
+        kind = action[0]
+        if kind == a10.OUTPUT:
+            for port in outputs.expand(action[1]):
+                physical.append((kind, port, MAX_LEN if port == v10.CONTROLLER else action[2]))
+        elif kind == a10.ENQUEUE:
+            _check_queue(grant, action[1], action[2])
+            physical += [(kind, port, action[2]) for port in outputs.expand(action[1])]
+        elif kind == a10.STRIP_VLAN:
+            if not grant.hides_tag:
+                raise Refused(errors.VLAN_ACTION, "strip_vlan would take the frame out of the slice")
+            # On a frame the slice sees untagged there is nothing to strip.
+        elif kind == a10.SET_VLAN_VID:
+            _check_vid(grant, action[1])
+            physical.append(action)
+        elif kind == a10.SET_VLAN_PCP:
+            _check_pcp(grant, action[1])
+            physical.append(action)
+        else:
+            physical.append(action)
+    return physical
+
+
+def _check_queue(grant: Grant, port: int, queue: int) -> None:
+    if port == v10.IN_PORT:
+        if not grant.queue_everywhere(queue):
+            raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} is not granted on every port")
+    elif port not in grant.ports:
+        raise Refused(errors.FOREIGN_OUT_PORT, f"enqueue to port {port:#x}")
+    elif queue not in grant.queues.get(port, ()):
+        raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} of port {port}")
+
+
+def _check_vid(grant: Grant, vid: int) -> None:
+    if vid > 0xFFF:
+        raise Refused(errors.ACTION_ARGUMENT, f"set_vlan_vid {vid:#x}")
+    if grant.hides_tag or vid != grant.vlan:
+        raise Refused(errors.VLAN_ACTION, f"set_vlan_vid {vid}")
+
+
+def _check_pcp(grant: Grant, pcp: int) -> None:
+    if pcp > 7:
+        raise Refused(errors.ACTION_ARGUMENT, f"set_vlan_pcp {pcp}")
+    if grant.hides_tag or grant.policy.pcp == "reject":
+        raise Refused(errors.VLAN_ACTION, "set_vlan_pcp")

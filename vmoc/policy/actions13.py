@@ -1,0 +1,118 @@
+"""Actions and instructions of OpenFlow 1.3 against a grant (vetting C.2, C.3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmoc import errors
+from vmoc.errors import Refused
+from vmoc.openflow import v13
+from vmoc.openflow.v13 import actions as a13
+from vmoc.openflow.v13 import oxm
+from vmoc.policy.grant import Grant
+from vmoc.policy.outputs import Outputs
+
+MAX_LEN: Final = 0xFFFF
+
+_UNSETTABLE: Final = frozenset((0, 1, 2, 5, 10, 38, 39))
+_PASSED: Final = frozenset((a13.COPY_TTL_OUT, a13.COPY_TTL_IN, a13.SET_MPLS_TTL, a13.DEC_MPLS_TTL))
+_PASSED_IP: Final = frozenset((a13.SET_NW_TTL, a13.DEC_NW_TTL))
+
+
+def narrow(
+    grant: Grant, actions: list[a13.Action], outputs: Outputs, *, in_set: bool = False, output_follows: bool = False
+) -> list[a13.Action]:
+    """The physical actions; raises what the first action that is not allowed raises.
+
+    ``in_set``: the list is a set (write-actions, bucket). ``output_follows``: a
+    queue chosen here may still be in force when something later outputs.
+    """
+    physical: list[a13.Action] = []
+    queue: int | None = None
+    for action in actions:
+        kind = action[0]
+        if kind == a13.OUTPUT:
+            for port in outputs.expand(action[1]):
+                _check_queue(grant, queue, port)
+                physical.append((kind, port, MAX_LEN if port == v13.CONTROLLER else action[2]))
+        elif kind == a13.SET_FIELD:
+            _check_set_field(grant, action[1], action[2])
+            physical.append(action)
+        elif kind in (a13.PUSH_VLAN, a13.POP_VLAN):
+            if kind == a13.PUSH_VLAN and action[1] not in (0x8100, 0x88A8):
+                raise Refused(errors.ACTION_ARGUMENT, f"push_vlan {action[1]:#06x}")
+            raise Refused(errors.VLAN_ACTION, "push_vlan" if kind == a13.PUSH_VLAN else "pop_vlan")
+        elif kind == a13.SET_QUEUE:
+            queue = action[1]
+            if in_set and not grant.queue_everywhere(queue):
+                raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} is not granted on every port")
+            physical.append(action)
+        elif kind == a13.GROUP:
+            group = grant.groups.get(action[1])
+            if group is None:
+                raise Refused(errors.UNKNOWN_GROUP, f"group {action[1]}")
+            _check_queue(grant, queue, None)
+            physical.append((kind, group))
+        elif kind in _PASSED or kind in _PASSED_IP:
+            physical.append(action)
+        else:  # MPLS and PBB tags: they would hide the VLAN on some switches
+            raise Refused(errors.ACTION_TYPE, f"action type {kind}")
+    if output_follows:
+        _check_queue(grant, queue, None)
+    return physical
+
+
+def _check_queue(grant: Grant, queue: int | None, port: int | None) -> None:
+    if queue is None or port in (v13.CONTROLLER, v13.TABLE):
+        return
+    if port is None or port == v13.IN_PORT:
+        if not grant.queue_everywhere(queue):
+            raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} is not granted on every port")
+    elif queue not in grant.queues.get(port, ()):
+        raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} of port {port}")
+
+
+def _check_set_field(grant: Grant, number: int, value: int) -> None:
+    field = oxm.FIELDS[number]
+    if number in _UNSETTABLE:
+        raise Refused(errors.SET_FIELD_TYPE, f"set_field {field.name}")
+    if value >> field.bits:
+        raise Refused(errors.SET_FIELD_VALUE, f"set_field {field.name}={value:#x}")
+    if number == oxm.VLAN_VID:
+        if not value & oxm.VID_PRESENT:
+            raise Refused(errors.SET_FIELD_VALUE, f"set_field vlan_vid={value:#06x}")
+        if grant.hides_tag or value != oxm.VID_PRESENT | grant.vlan:
+            raise Refused(errors.VLAN_ACTION, f"set_field vlan_vid={value:#06x}")
+    elif number == oxm.VLAN_PCP and (grant.hides_tag or grant.policy.pcp == "reject"):
+        raise Refused(errors.VLAN_ACTION, "set_field vlan_pcp")
+
+
+def narrow_instructions(
+    grant: Grant, table: int, instructions: list[a13.Instruction], in_port: int | None
+) -> tuple[list[a13.Instruction], bool]:
+    """The physical instructions, and whether a FLOOD or ALL among them was expanded."""
+    kinds = {instruction[0] for instruction in instructions}
+    # An action set may hold an output written here or by an earlier table.
+    output_follows = table > 0 or v13.GOTO_TABLE in kinds or v13.WRITE_ACTIONS in kinds
+    physical: list[a13.Instruction] = []
+    floods = False
+    for instruction in instructions:
+        kind = instruction[0]
+        if kind == v13.GOTO_TABLE:
+            if not table < instruction[1] < grant.n_tables:
+                raise Refused(errors.GOTO_TABLE, f"goto_table {instruction[1]} from table {table}")
+            physical.append(instruction)
+        elif kind in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS):
+            in_set = kind == v13.WRITE_ACTIONS
+            outputs = Outputs(grant, in_port, in_set=in_set)
+            narrowed = narrow(grant, instruction[1], outputs, in_set=in_set, output_follows=output_follows)
+            floods = floods or outputs.floods
+            physical.append((kind, narrowed))
+        elif kind == v13.METER:
+            meter = grant.meters.get(instruction[1])
+            if meter is None:
+                raise Refused(errors.UNKNOWN_METER, f"meter {instruction[1]}")
+            physical.append((kind, meter))
+        else:
+            physical.append(instruction)
+    return physical, floods

@@ -1,0 +1,56 @@
+"""What one virtual datapath may do on one switch, resolved to the switch's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from vmoc.model import Policy
+
+_NO_QUEUES: Final[Mapping[int, frozenset[int]]] = MappingProxyType({})
+_NO_IDS: Final[Mapping[int, int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Immutable; a change of ports, queues or policy makes a new one.
+
+    ``ports`` are wire numbers of ``version``, LOCAL among them only if granted.
+    ``hides_tag``: the controller sees untagged frames (transparent presentation,
+    or a native switch). ``native``: the wire is untagged too. ``guarded``: drop
+    entries at the highest priority keep foreign ports out, so a slice may not
+    tie with them. ``groups`` and ``meters`` map the slice's ids to the switch's.
+    """
+
+    version: int
+    vlan: int
+    ports: frozenset[int]
+    hides_tag: bool = False
+    native: bool = False
+    guarded: bool = False
+    n_tables: int = 1
+    queues: Mapping[int, frozenset[int]] = field(default_factory=lambda: _NO_QUEUES, hash=False)
+    no_flood: frozenset[int] = frozenset()
+    groups: Mapping[int, int] = field(default_factory=lambda: _NO_IDS, hash=False)
+    meters: Mapping[int, int] = field(default_factory=lambda: _NO_IDS, hash=False)
+    policy: Policy = Policy()
+
+    @property
+    def max_outputs(self) -> int:
+        """Outputs one action list may expand to (vetting 1.2)."""
+        return max(64, 2 * len(self.ports))
+
+    def queue_everywhere(self, queue: int) -> bool:
+        """Whether ``queue`` is granted on every port of the slice."""
+        return bool(self.ports) and all(queue in self.queues.get(port, ()) for port in self.ports)
+
+    def flood_ports(self, in_port: int | None, *, honour_no_flood: bool) -> list[int]:
+        """FLOOD and ALL in the slice's own ports: ascending, physical, without ``in_port``."""
+        limit = 0xFF00 if self.version == 1 else 0xFFFFFF00
+        return [
+            port
+            for port in sorted(self.ports)
+            if port < limit and port != in_port and not (honour_no_flood and port in self.no_flood)
+        ]

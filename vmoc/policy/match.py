@@ -1,0 +1,82 @@
+"""Match translation: from what the controller means to what the switch may hold.
+
+Every physical match carries the exact VID of the slice (on a native switch:
+no VLAN at all), whatever form the controller chose: absent, exact, masked.
+The VLAN is judged on value and mask together, because a set wildcard bit or
+an empty mask makes a specific-looking value mean "any".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmoc import errors
+from vmoc.errors import Refused
+from vmoc.openflow import v13
+from vmoc.openflow.v10 import match as m10
+from vmoc.openflow.v13 import oxm
+from vmoc.policy.grant import Grant
+
+_WILDCARDS_AT: Final = 8 * (m10.LENGTH - 4)
+_VLAN_AT: Final = 8 * (m10.LENGTH - 20)
+
+
+def narrow10(grant: Grant, match: int) -> int:
+    """The physical, canonical 1.0 match; ``FOREIGN_VLAN`` or ``FOREIGN_IN_PORT``."""
+    wild = m10.wildcards_of(match)
+    vlan = None if wild & m10.W_DL_VLAN else m10.vlan_of(match)
+    if vlan is not None and vlan != (m10.VLAN_NONE if grant.hides_tag else grant.vlan):
+        raise Refused(errors.FOREIGN_VLAN, f"match names dl_vlan {vlan:#06x}, the slice has {_own(grant)}")
+    if not wild & m10.W_IN_PORT and m10.in_port_of(match) not in grant.ports:
+        raise Refused(errors.FOREIGN_IN_PORT, f"match names in_port {m10.in_port_of(match)}")
+    if grant.native:
+        return m10.canonical(match)
+    wild &= ~m10.W_DL_VLAN
+    if grant.hides_tag:
+        # Controllers copy pcp 0 from untagged frames; kept, it would miss every frame of another priority.
+        wild |= m10.W_DL_VLAN_PCP
+    match = match & ~(m10.F_WILDCARDS | m10.F_DL_VLAN) | wild << _WILDCARDS_AT | grant.vlan << _VLAN_AT
+    return m10.canonical(match)
+
+
+def is_exact10(match: int) -> bool:
+    """Whether no field is wildcarded: such an entry has priority 65535 on the switch."""
+    return m10.wildcards_of(match) & m10.W_ALL == 0
+
+
+def narrow13(grant: Grant, match: oxm.Match) -> oxm.Match:
+    """The physical 1.3 match; ``MATCH_PREREQ``, ``FOREIGN_VLAN`` or ``FOREIGN_IN_PORT``."""
+    if grant.hides_tag and any(number == oxm.VLAN_PCP for number, _, _ in match):
+        raise Refused(errors.MATCH_PREREQ, "vlan_pcp in an untagged network")
+    physical: list[oxm.Oxm] = []
+    for number, value, mask in match:
+        if number == oxm.VLAN_VID:
+            if not _names_own_vlan(grant, value, mask):
+                raise Refused(errors.FOREIGN_VLAN, f"match names vlan_vid {_text(value, mask)}, not {_own(grant)}")
+            if not grant.native:
+                continue
+        elif number == oxm.IN_PORT:
+            if value not in grant.ports and value != v13.CONTROLLER:
+                raise Refused(errors.FOREIGN_IN_PORT, f"match names in_port {value}")
+        elif number == oxm.IN_PHY_PORT and value not in grant.ports:
+            raise Refused(errors.FOREIGN_IN_PORT, f"match names in_phy_port {value}")
+        physical.append((number, value, mask))
+    oxm.check_prerequisites(match)
+    if not grant.native:
+        physical.append((oxm.VLAN_VID, oxm.VID_PRESENT | grant.vlan, None))
+    return tuple(sorted(physical, key=lambda field: field[0]))
+
+
+def _names_own_vlan(grant: Grant, value: int, mask: int | None) -> bool:
+    if grant.hides_tag:
+        return value == 0
+    own = oxm.VID_PRESENT | grant.vlan
+    return (own if mask is None else own & mask) == value
+
+
+def _own(grant: Grant) -> str:
+    return "untagged frames" if grant.hides_tag else f"VLAN {grant.vlan}"
+
+
+def _text(value: int, mask: int | None) -> str:
+    return f"{value:#06x}" if mask is None else f"{value:#06x}/{mask:#06x}"
