@@ -41,7 +41,13 @@ class Process:
     """
 
     def __init__(
-        self, name: str, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -99,6 +105,17 @@ class Process:
         self._popen.wait()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, signal.SIGKILL)
+
+
+def descendants(token: str) -> list[int]:
+    """Living processes whose environment holds ``token``: all that was started under it, ourselves excepted."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if token.encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+    return sorted(found)
 
 
 def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 20.0) -> str:

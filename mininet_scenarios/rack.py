@@ -99,27 +99,27 @@ class Rack:
     def _build(self, controller: tuple[str, int], protocols: str) -> None:
         node, link = self._package.node, self._package.link
 
-        class CoreSwitch(node.OVSSwitch):  # type: ignore[misc]
+        class CoreSwitch(node.OVSSwitch):  # type: ignore[misc, name-defined]
             """Under the controller, waits for it for ever."""
 
             def start(self, controllers: Sequence[Any]) -> None:
                 super().start(controllers)
                 self.cmd("ip link set", self.name, "up")
 
-        class ComputeNode(node.OVSSwitch):  # type: ignore[misc]
+        class ComputeNode(node.OVSSwitch):  # type: ignore[misc, name-defined]
             """A plain learning bridge; ports given a ``tag`` are access ports of that VLAN."""
 
             def start(self, controllers: Sequence[Any]) -> None:
                 super().start([])
 
-            def intfOpts(self, intf: Any) -> str:  # noqa: N802  (Mininet's name)
+            def intfOpts(self, intf: Any) -> str:
                 tag = intf.params.get("tag")
-                return super().intfOpts(intf) + (f" -- set Port {intf} tag={tag}" if tag else "")
+                return str(super().intfOpts(intf)) + (f" -- set Port {intf} tag={tag}" if tag else "")
 
-        class Vmoc(node.RemoteController):  # type: ignore[misc]
+        class Vmoc(node.RemoteController):  # type: ignore[misc, name-defined]
             """Whatever listens there; no probing connection."""
 
-            def checkListening(self) -> None:  # noqa: N802  (Mininet's name)
+            def checkListening(self) -> None:
                 return
 
         host, port = controller
@@ -193,9 +193,7 @@ class Rack:
     def ping_slice(self, slice_name: str, **options: Any) -> list[Pinged]:
         """Every host of a slice pings every other one, on the addresses both slices use."""
         numbers = range(1, HOSTS + 1)
-        return self.ping_all(
-            [(f"{slice_name}{n}", address(m)) for n in numbers for m in numbers if n != m], **options
-        )
+        return self.ping_all([(f"{slice_name}{n}", address(m)) for n in numbers for m in numbers if n != m], **options)
 
     def ping_across(self, **options: Any) -> list[Pinged]:
         """Every host pings the own addresses of every host of the other slice."""
@@ -212,9 +210,7 @@ class Rack:
     def keep_pinging(self, slice_name: str) -> list[KeptPing]:
         """Every host pings the next ones, ten times a second, until stopped."""
         numbers = range(1, HOSTS + 1)
-        return [
-            KeptPing(self, f"{slice_name}{n}", address(m)) for n in numbers for m in numbers if n < m
-        ]
+        return [KeptPing(self, f"{slice_name}{n}", address(m)) for n in numbers for m in numbers if n < m]
 
     def shout(self, host: str) -> None:
         """Broadcast one frame that says who it is from."""
@@ -239,11 +235,15 @@ class Rack:
             wire.close()
         self._wires.clear()
         self.net.stop()
+        for controller in self.net.controllers:
+            controller.terminate()  # the shell that Mininet gives even a remote controller
 
     def __enter__(self) -> Rack:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         self.stop()
 
 

@@ -75,7 +75,9 @@ HELLO_FAILED = _reason("hello-failed", (0, 0), (0, 0), "no common OpenFlow versi
 # Policy: well formed, but outside what the slice may do (vetting 1.4).
 FOREIGN_VLAN = _reason("foreign-vlan", (3, 2), (5, 4), "the flow names a VLAN that is not the slice's")
 FOREIGN_IN_PORT = _reason("foreign-in-port", (3, 2), (5, 4), "the flow names an input port outside the slice")
-PRIORITY_TAKEN = _reason("priority-taken", (3, 2), (5, 4), "another flow of the slice already uses the highest priority")
+PRIORITY_TAKEN = _reason(
+    "priority-taken", (3, 2), (5, 4), "another flow of the slice already uses the highest priority"
+)
 FOREIGN_OUT_PORT = _reason("foreign-out-port", (2, 4), (2, 4), "output to a port outside the slice")
 VLAN_ACTION = _reason("vlan-action", (2, 6), (2, 6), "the action would change the slice's VLAN")
 ACTION_TYPE = _reason("action-type", (2, 0), (2, 0), "action type is not offered")
@@ -90,7 +92,9 @@ TABLE_ID = _reason("table-id", None, (5, 2), "table does not exist")
 GOTO_TABLE = _reason("goto-table", None, (3, 2), "goto must lead to a later, existing table")
 STATS_TABLE = _reason("stats-table", None, (1, 9), "table does not exist")
 INSTRUCTION_TYPE = _reason("instruction-type", None, (3, 0), "instruction type unknown")
-INSTRUCTION_EXPERIMENTER = _reason("instruction-experimenter", None, (3, 5), "experimenter instructions are not offered")
+INSTRUCTION_EXPERIMENTER = _reason(
+    "instruction-experimenter", None, (3, 5), "experimenter instructions are not offered"
+)
 INSTRUCTION_DUPLICATE = _reason("instruction-duplicate", None, (3, 1), "instruction appears twice")
 METADATA = _reason("metadata", None, (3, 3), "metadata bits are not supported by the switch")
 FLOW_QUOTA = _reason("flow-quota", (3, 0), (5, 1), "the slice's flow quota on this switch is used up")
@@ -114,7 +118,9 @@ STATS_MORE = _reason("stats-more", None, (1, 13), "a request in several parts is
 EXPERIMENTER = _reason("experimenter", (1, 3), (1, 3), "experimenter messages are not offered")
 TABLE_CONFIG = _reason("table-config", None, (8, 2), "tables are shared; their configuration is the operator's")
 TABLE_CONFIG_ID = _reason("table-config-id", None, (8, 0), "table does not exist")
-TABLE_FEATURES_SET = _reason("table-features-set", None, (13, 5), "tables are shared; their features are the operator's")
+TABLE_FEATURES_SET = _reason(
+    "table-features-set", None, (13, 5), "tables are shared; their features are the operator's"
+)
 GROUP_QUOTA = _reason("group-quota", None, (6, 3), "the slice's group quota on this switch is used up")
 GROUP_UNKNOWN = _reason("group-unknown", None, (6, 8), "the slice has no such group")
 GROUP_COMMAND = _reason("group-command", None, (6, 11), "group-mod command unknown")

@@ -275,7 +275,7 @@ static void usage(void)
           "  -p PORT[:VLANS]  listen on 127.0.0.1:PORT (0: any free one); packet-ins of other VLANs count as foreign\n"
           "  -a fm|po|none    answer with a flow-mod (default), a packet-out, or not at all\n"
           "  -v 1|4           highest OpenFlow version (4)     -O PORT  output port of the answers (2)\n"
-          "  -V               errors to standard error\n"
+          "  -C CPU           run on that CPU only             -V  errors to standard error\n"
           "The ports are printed on the first line, a JSON line with the counters at the end.\n", stderr);
     exit(2);
 }
@@ -283,7 +283,7 @@ static void usage(void)
 int main(int argc, char **argv)
 {
     int option;
-    while ((option = getopt(argc, argv, "p:a:O:v:Vh")) != -1) {
+    while ((option = getopt(argc, argv, "p:a:O:v:C:Vh")) != -1) {
         switch (option) {
         case 'p': {
             struct listener *l = calloc(1, sizeof *l);
@@ -302,6 +302,7 @@ int main(int argc, char **argv)
             break;
         case 'O': out_port = atoi(optarg); break;
         case 'v': max_version = atoi(optarg); break;
+        case 'C': run_on(atoi(optarg)); break;
         case 'V': verbose = 1; break;
         default: usage();
         }

@@ -21,7 +21,7 @@ from mininet_scenarios.frames import BROADCAST, frame
 
 OWN_VLAN = 101
 VICTIM_VLAN = 102
-MARK = b"alice's hostile controller"
+MARK = b"slice a: the hostile controller"  # begins as a host's shout does, so that a leak of it is seen
 STORM = 50  # frames
 _SOURCE = "02:00:00:00:66:66"
 _EVERYWHERE = [HANDSHAKE_DISPATCHER, CONFIG_DISPATCHER, MAIN_DISPATCHER]

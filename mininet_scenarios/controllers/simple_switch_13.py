@@ -38,9 +38,7 @@ class SimpleSwitch13(app_manager.OSKenApp):
         instructions = [parser.OFPInstructionActions(ofproto.OFPIT_APPLY_ACTIONS, actions)]
         buffered = {} if buffer_id is None else {"buffer_id": buffer_id}
         datapath.send_msg(
-            parser.OFPFlowMod(
-                datapath=datapath, priority=priority, match=match, instructions=instructions, **buffered
-            )
+            parser.OFPFlowMod(datapath=datapath, priority=priority, match=match, instructions=instructions, **buffered)
         )
 
     @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)

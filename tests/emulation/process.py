@@ -43,6 +43,11 @@ def is_listening(port: int) -> bool:
     return False
 
 
+def vmoc_command() -> list[str]:
+    """The ``vmoc`` program that belongs to the Python that runs the tests."""
+    return [sys.executable, "-c", "import sys; from vmoc.cli import main; sys.argv[0] = 'vmoc'; sys.exit(main())"]
+
+
 class VmocProcess:
     """``config`` is merged over quiet, quick defaults; ``slices`` and further listeners come from the test.
 
@@ -94,7 +99,7 @@ class VmocProcess:
         self.write_config()
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vmoc.cli", "run", "-c", str(self.file)],
+                [*vmoc_command(), "run", "-c", str(self.file)],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -18,6 +18,16 @@ from tests.emulation.table import SEND_FLOW_REM, Entry, FlowError, FlowTable
 CAPABILITIES = {of.V10: 0xC7, of.V13: 0x4F}
 
 
+class _NoConnection:
+    """Stands in for a ``Peer`` where there is none."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
+
+
 class EmulatedSwitch:
     """Ports 1..n and LOCAL, queues 7 and 8 on every port, 256 buffers announced; keeps its flows when it reconnects.
 
@@ -198,6 +208,13 @@ class EmulatedSwitch:
         kind, raw = self.groups.get(group, (0, b""))
         lists = [body[16:] for body in answers.split_buckets(raw)]
         return lists if kind == 0 else lists[:1]
+
+    def answer(self, raw: bytes) -> list[bytes]:
+        """What it answers to one message, for use without any connection (``start`` must not have been called)."""
+        silent = _NoConnection()
+        self.peers = [silent]  # type: ignore[list-item]
+        self._handle(silent, Message(raw))  # type: ignore[arg-type]
+        return silent.sent
 
     # --- what tests make it do ---------------------------------------------------------------------------------------
 

@@ -40,8 +40,8 @@ class Bridge:
     ``sink`` is for the event loop: it never blocks. Packet-ins have a budget
     of their own (``packet_ins``) and are the first to be dropped; everything
     else has ``others`` on top, beyond which it is dropped and counted too.
-    Appearances are never dropped: one switch has at most two of them queued,
-    because a vanished switch takes its queued messages with it.
+    Appearances are never dropped: a vanished switch takes what is queued for it
+    along, so one switch has at most two of them queued.
 
     ``send`` is for os-ken's threads: beyond ``outbox`` messages it blocks its
     caller until the loop has caught up, as os-ken's own send queue does.
@@ -112,14 +112,10 @@ class Bridge:
         return True
 
     def _discard(self, key: Key) -> None:
-        """Forget what is queued for a switch that has just vanished, except an earlier vanishing nobody saw yet."""
+        """Forget what is queued for a switch that has just vanished."""
         kept: deque[Incoming] = deque()
-        vanishing = False
         for effect in self._inbox:
             if effect.key != key:
-                kept.append(effect)
-            elif isinstance(effect, SwitchVanished) and not vanishing:
-                vanishing = True
                 kept.append(effect)
             else:
                 self._release(effect)

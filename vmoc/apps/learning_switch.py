@@ -85,7 +85,7 @@ class LearningSwitch(OSKenApp):
         if not verdict.drop:
             self._forward(message, in_port, verdict.port)
         elif message.buffer_id != _NO_BUFFER:
-            self._packet_out(datapath, message.buffer_id, in_port, [], b"")  # frees the buffer
+            self._packet_out(datapath, message.buffer_id, in_port, [], None)  # frees the buffer
 
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def port_status_handler(self, ev: Any) -> None:
@@ -169,13 +169,13 @@ class LearningSwitch(OSKenApp):
 
     def _forward(self, message: Any, in_port: int, port: int | None) -> None:
         datapath = message.datapath
-        data = message.data if message.buffer_id == _NO_BUFFER else b""
+        data = message.data if message.buffer_id == _NO_BUFFER else None
         if message.buffer_id == _NO_BUFFER and message.total_len > len(message.data):
             return  # only a part of the packet came, and the switch has not kept the rest
         out = datapath.ofproto.OFPP_FLOOD if port is None else port
         self._packet_out(datapath, message.buffer_id, in_port, [datapath.ofproto_parser.OFPActionOutput(out)], data)
 
-    def _packet_out(self, datapath: Any, buffer_id: int, in_port: int, actions: list[Any], data: bytes) -> None:
+    def _packet_out(self, datapath: Any, buffer_id: int, in_port: int, actions: list[Any], data: bytes | None) -> None:
         datapath.send_msg(
             datapath.ofproto_parser.OFPPacketOut(
                 datapath, buffer_id=buffer_id, in_port=in_port, actions=actions, data=data

@@ -54,12 +54,13 @@ class YamlError(Exception):
 class Table(dict[str, object]):
     """A mapping; ``marks`` has, for each key, where the key and where its value are."""
 
-    __slots__ = ("mark", "marks", "size")
+    __slots__ = ("mark", "marks", "merged", "size")
 
     def __init__(self, mark: Mark) -> None:
         super().__init__()
         self.mark = mark
         self.marks: dict[str, tuple[Mark, Mark]] = {}
+        self.merged: set[str] = set()  # keys that came by <<: they may be overridden, written ones not repeated
         self.size = 1
 
 
@@ -111,7 +112,7 @@ def locate_key(root: Value, start: Mark, path: Path) -> Mark:
     value = cast(object, root)
     for step in path[:-1]:
         if isinstance(value, (Table, Sequence)):
-            value = value[step]  # type: ignore[index,call-overload]
+            value = value[step]  # type: ignore[index]
     if isinstance(value, Table) and path and (marks := value.marks.get(str(path[-1]))):
         return marks[0]
     return locate(root, start, path)
@@ -136,21 +137,21 @@ class _Builder:
         root: Value = None
         root_mark: Mark = (1, 1)
         documents = 0
-        # Every open collection, with the key that waits for its value and the anchor of the collection.
-        stack: list[tuple[Table | Sequence, list[tuple[str, Mark]], str | None]] = []
+        stack: list[Frame] = []
         for event in events:
             kind = type(event)
             start = event.start_mark
             mark = (start.line + 1, start.column + 1) if start is not None else (1, 1)
+            as_key = bool(stack) and _wants_key(stack[-1])
             value: Value
             if kind is yaml.ScalarEvent:
-                value = self._scalar(cast(yaml.ScalarEvent, event), mark, bool(stack) and _wants_key(stack[-1]))
+                value = self._scalar(cast(yaml.ScalarEvent, event), mark, as_key)
                 anchor = cast(yaml.ScalarEvent, event).anchor
                 if anchor is not None:
                     self.anchors[anchor] = (value, mark)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 opened = cast(yaml.CollectionStartEvent, event)
-                self._check_collection(opened, mark, len(stack), bool(stack) and _wants_key(stack[-1]))
+                self._check_collection(opened, mark, len(stack), as_key)
                 stack.append((Table(mark) if kind is yaml.MappingStartEvent else Sequence(mark), [], opened.anchor))
                 if opened.anchor is not None:
                     self.anchors.pop(opened.anchor, None)
@@ -162,7 +163,7 @@ class _Builder:
                     self.anchors[anchor] = (value, mark)
             elif kind is yaml.AliasEvent:
                 name = cast(yaml.AliasEvent, event).anchor
-                value = self._alias(str(name), mark, stack and _wants_key(stack[-1]) or False)
+                value = self._alias(str(name), mark, as_key)
             elif kind is yaml.DocumentStartEvent:
                 documents += 1
                 if documents > 1:
@@ -218,16 +219,13 @@ class _Builder:
             key, key_mark = waiting.pop()
             if key == "<<":
                 self._merge(parent, value, mark)
-            elif key in parent.marks and parent.marks[key][0] in self._own(parent):
+            elif key in parent and key not in parent.merged:
                 line, column = parent.marks[key][0]
                 raise YamlError(f"the key {key!r} is already given at line {line}, column {column}", key_mark)
             else:
+                parent.merged.discard(key)
                 parent[key] = value
                 parent.marks[key] = (key_mark, mark)
-
-    def _own(self, parent: Table) -> set[Mark]:
-        """Marks of the keys written in ``parent`` itself: a merged key may be overridden, a written one not repeated."""
-        return {key_mark for key, (key_mark, _) in parent.marks.items() if key not in self._merged.get(id(parent), ())}
 
     def _merge(self, parent: Table, value: Value, mark: Mark) -> None:
         for source in value if isinstance(value, Sequence) else [value]:
@@ -235,5 +233,68 @@ class _Builder:
                 raise YamlError("<< takes a mapping or a list of mappings", mark)
             for key, item in source.items():
                 if key not in parent:
+                    parent.merged.add(key)
                     parent[key] = item
                     parent.marks[key] = source.marks[key]
+
+
+Frame = tuple[Table | Sequence, list[tuple[str, Mark]], str | None]
+"""An open collection, the key that waits for its value, the collection's anchor."""
+
+
+def _wants_key(frame: Frame) -> bool:
+    return isinstance(frame[0], Table) and not frame[1]
+
+
+def resolve(text: str) -> Scalar:
+    """The value of an unquoted scalar; see the top of this module."""
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    if text[0] in "+-.0123456789":
+        if _INT.fullmatch(text):
+            return int(text)
+        if _HEX.fullmatch(text):
+            return int(text, 16)
+        if _FLOAT.fullmatch(text):
+            return float(text)
+    return text
+
+
+def _tagged(tag: str, text: str) -> object:
+    """The value of a scalar with an explicit core tag, ``_WRONG`` if it isn't one or does not fit."""
+    if tag == _CORE + "str":
+        return text
+    value = resolve(text)
+    fits = {
+        _CORE + "null": value is None,
+        _CORE + "bool": isinstance(value, bool),
+        _CORE + "int": isinstance(value, int) and not isinstance(value, bool),
+        _CORE + "float": isinstance(value, (int, float)) and not isinstance(value, bool),
+    }
+    return value if fits.get(tag, False) else _WRONG
+
+
+def _tag_name(tag: str) -> str:
+    return "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
+
+
+def _mark(error: yaml.MarkedYAMLError) -> Mark:
+    mark = error.problem_mark or error.context_mark
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or "it can't be read"
+    if problem == "found character that cannot start any token":
+        return "a tab, or a character that needs quotes, starts this value; indent with spaces"
+    if problem == "mapping values are not allowed in this context":
+        return "a second ': ' in one value; check the indentation, or put the value in quotes"
+    return f"{problem} {error.context}" if error.context else problem
+
+
+def _offset(text: str, position: int) -> Mark:
+    """Where the byte ``position`` of the text's UTF-8 form is."""
+    before = text.encode()[:position].decode(errors="ignore")
+    return before.count("\n") + 1, len(before) - before.rfind("\n")

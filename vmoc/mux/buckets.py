@@ -32,6 +32,11 @@ class Bucket:
         self._tokens = tokens - cost
         return True
 
+    def charge(self, cost: float) -> None:
+        """Take ``cost`` more for something that turned out dearer, leaving a debt of at most a second."""
+        if self.rate:
+            self._tokens = max(self._tokens - cost, -self.rate)
+
     def ready_at(self) -> float:
         """When ``take`` will succeed again."""
         if not self.rate or self._tokens >= 1.0:

@@ -224,7 +224,7 @@ class FlowTable:
                     continue
                 if change.cookie_mask and (virtual_cookie(4, entry.data) ^ change.cookie) & change.cookie_mask:
                     continue
-            if change.deletes and not _outputs_to(self.version, entry.data, change.out_port, change.out_group):
+            if change.deletes and not outputs_to(self.version, entry.data, change.out_port, change.out_group):
                 continue
             yield entry
 
@@ -286,9 +286,7 @@ class FlowTable:
         """New physical actions for an entry whose FLOOD now leads elsewhere; counters stay."""
         common = {"cookie": self.cookie(entry), "priority": entry.priority}
         if self.version == 1:
-            return f10.flow_mod(
-                0, entry.match, v10.MODIFY_STRICT, flags=v10.SEND_FLOW_REM, actions=body, **common
-            )
+            return f10.flow_mod(0, entry.match, v10.MODIFY_STRICT, flags=v10.SEND_FLOW_REM, actions=body, **common)
         return f13.flow_mod(
             0,
             entry.match,
@@ -302,9 +300,7 @@ class FlowTable:
     def delete_strict(self, entry: Entry) -> bytes:
         """Remove exactly this entry."""
         if self.version == 1:
-            return f10.flow_mod(
-                0, entry.match, v10.DELETE_STRICT, cookie=self.cookie(entry), priority=entry.priority
-            )
+            return f10.flow_mod(0, entry.match, v10.DELETE_STRICT, cookie=self.cookie(entry), priority=entry.priority)
         return f13.flow_mod(
             0,
             entry.match,
@@ -383,7 +379,7 @@ def _coverage(version: int, change: FlowChange):  # type: ignore[no-untyped-def]
     return lambda match: oxm.covers(wanted, oxm.parse(match, 0, len(match))[0])
 
 
-def _outputs_to(version: int, data: bytes, port: int | None, group: int | None) -> bool:
+def outputs_to(version: int, data: bytes, port: int | None, group: int | None) -> bool:
     """Whether the virtual actions name ``port`` (and ``group``); None means "any"."""
     if port is None and group is None:
         return True

@@ -17,6 +17,7 @@ import concurrent.futures
 import itertools
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
@@ -127,6 +128,15 @@ class Edge:
         cid = next(self._cids)
         self.wires[cid] = wire
         return cid
+
+    def load(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Connections and unsent bytes, by side; for the metrics."""
+        connections: Counter[str] = Counter({"south": 0, "north": 0})
+        unsent: Counter[str] = Counter({"south": 0, "north": 0})
+        for wire in self.wires.values():
+            connections[wire.side] += 1
+            unsent[wire.side] += wire.unsent()
+        return dict(connections), dict(unsent)
 
     def close(self) -> None:
         """Abort every connection and stop the timer; the core is not told."""

@@ -18,11 +18,14 @@ from vmoc.model import Endpoint
 from vmoc.mux.effects import Dial
 from vmoc.net import reasons, tls
 from vmoc.net.edge import Edge
+from vmoc.net.threads import in_thread
 from vmoc.net.wire import NORTH_HIGH, NORTH_MOST, Wire, tune
 
 CONNECT: Final = 5.0
 """Seconds one dial may take: name look-up, TCP and TLS together."""
 MOST: Final = 256
+LOOKUPS: Final = 16
+"""Name look-ups under way at a time."""
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
@@ -30,6 +33,7 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 class NorthWire(Wire):
     """A controller's connection."""
 
+    side = "north"
     high = NORTH_HIGH
     most_unsent = NORTH_MOST
 
@@ -66,6 +70,7 @@ class Dialler:
         self._tls = client_tls
         self._connect = connect
         self._most = most
+        self._lookups = asyncio.Semaphore(LOOKUPS)
         self._waiting: dict[int, Endpoint] = {}
         self._running: dict[int, tuple[asyncio.Task[None], NorthWire]] = {}
         # Abandoned dials count too until their tasks are over.
@@ -163,8 +168,9 @@ class Dialler:
         try:
             literal = ipaddress.ip_address(endpoint.host)
         except ValueError:
-            found = await self._edge.loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+            async with self._lookups:
+                found = await in_thread(socket.getaddrinfo, endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
             return [(family, address) for family, _, _, _, address in found]
-        # No resolver thread for the usual case.
+        # No thread for the usual case.
         family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
         return [(family, (endpoint.host, endpoint.port))]

@@ -42,6 +42,7 @@ class Listening:
 class SouthWire(Wire):
     """A switch's connection."""
 
+    side = "south"
     high = SOUTH_HIGH
     most_unsent = SOUTH_MOST
 
@@ -69,7 +70,7 @@ class Listener:
         self._socket: socket.socket | None = None
         self._accepting = False
         self._retry: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._welcomes: dict[asyncio.Task[None], SouthWire] = {}
 
     @property
     def port(self) -> int:
@@ -100,8 +101,9 @@ class Listener:
                 self._accepting = False
             self._socket.close()
             self._socket = None
-        for task in self._tasks:
-            task.cancel()
+        for task, wire in self._welcomes.items():
+            if wire.transport is None:
+                task.cancel()
 
     def _acceptable(self) -> None:
         assert self._socket is not None
@@ -115,9 +117,11 @@ class Listener:
             except OSError as exc:
                 self._rest_a_while(exc)
                 return
-            task = self._loop.create_task(self._welcome(connection, format_peer(address)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            peer = format_peer(address)
+            wire = SouthWire(self._edge, peer, self.where.native_vlan)
+            task = self._loop.create_task(self._welcome(connection, wire, peer))
+            self._welcomes[task] = wire
+            task.add_done_callback(self._welcomes.pop)
 
     def _rest_a_while(self, exc: OSError) -> None:
         """Accepting failed: the connection is still in the queue, so trying again at once would spin."""
@@ -128,9 +132,8 @@ class Listener:
         cause = reasons.why_failed(exc) if exc.errno in _OUT_OF_FILES else f"accepting failed: {exc.strerror}"
         self._refuse("accept", f"switches cannot connect to {self}: {cause}", "")
 
-    async def _welcome(self, connection: socket.socket, peer: str) -> None:
+    async def _welcome(self, connection: socket.socket, wire: SouthWire, peer: str) -> None:
         tls = self.where.tls
-        wire = SouthWire(self._edge, peer, self.where.native_vlan)
         try:
             await self._loop.connect_accepted_socket(
                 lambda: wire, connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE if tls else None

@@ -1,9 +1,10 @@
 """A child process that must run: started, watched, restarted with backoff, and never left behind.
 
 The child says ``listening HOST:PORT`` on its standard output once it is ready.
-Its standard error goes line by line to ``log``. It is run under
-``vmoc.net.leash``, so it dies with us, and in a process group of its own, so
-that a Ctrl-C in the terminal lets us drain first.
+Its standard error goes line by line to ``log``. It must end when its standard
+input does: that pipe closes with us, however we die (a death signal from the
+kernel would follow our *thread*, and on Linux only). It runs in a process
+group of its own, so that a Ctrl-C in the terminal lets us drain first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import contextlib
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
@@ -30,11 +30,6 @@ STEADY: Final = 60.0
 """A child that lived this long starts the backoff afresh."""
 _LINE: Final = 64 * 1024
 _LISTENING: Final = re.compile(r"listening (\S+:\d+)")
-
-
-def leashed(target: str, *arguments: str) -> list[str]:
-    """The command line that runs ``MODULE:FUNCTION`` on a leash."""
-    return [sys.executable, "-m", "vmoc.net.leash", target, *arguments]
 
 
 class Supervisor:

@@ -21,15 +21,20 @@ class TlsFilesError(VmocError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Paths of PEM files: our certificate chain, its key, and the CA (or CAs) that sign everybody's."""
+    """Paths of PEM files: our certificate chain and its key (both or none), and the CA (or CAs) that sign everybody's.
 
-    cert: str
-    key: str
+    Without a certificate there are no TLS listeners, and controllers see an anonymous client.
+    """
+
+    cert: str | None
+    key: str | None
     ca: str
 
 
 def server_context(identity: Identity) -> ssl.SSLContext:
     """For ``tls: true`` listeners: a switch without a certificate of the CA is refused. Raises ``TlsFilesError``."""
+    if identity.cert is None:
+        raise TlsFilesError("a listener with tls: true needs openflow.tls.cert and openflow.tls.key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _load(context, identity)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -78,21 +83,28 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def _load(context: ssl.SSLContext, identity: Identity) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for what, path in (("certificate", identity.cert), ("key", identity.key), ("CA", identity.ca)):
+        if path is None:
+            continue
         try:
             with Path(path).open("rb"):
                 pass
         except OSError as exc:
             raise TlsFilesError(f"the TLS {what} file {path} cannot be read: {exc.strerror or exc}") from exc
-    try:
-        # The password callback keeps OpenSSL from asking on the terminal.
-        context.load_cert_chain(identity.cert, identity.key, password=lambda: b"")
-    except (ssl.SSLError, OSError, ValueError) as exc:
-        mismatch = getattr(exc, "reason", "") == "KEY_VALUES_MISMATCH"
-        what = "does not belong to" if mismatch else "cannot be loaded with"
-        raise TlsFilesError(
-            f"the TLS key {identity.key} {what} the certificate {identity.cert}; both must be PEM, the key unencrypted"
-        ) from exc
+    if identity.cert is not None:
+        _load_own(context, identity.cert, identity.key)
     try:
         context.load_verify_locations(identity.ca)
     except (ssl.SSLError, OSError) as exc:
         raise TlsFilesError(f"the TLS CA file {identity.ca} holds no PEM certificate") from exc
+
+
+def _load_own(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+    try:
+        # The password callback keeps OpenSSL from asking on the terminal.
+        context.load_cert_chain(cert, key, password=lambda: b"")
+    except (ssl.SSLError, OSError, ValueError) as exc:
+        mismatch = getattr(exc, "reason", "") == "KEY_VALUES_MISMATCH"
+        what = "does not belong to" if mismatch else "cannot be loaded with"
+        raise TlsFilesError(
+            f"the TLS key {key} {what} the certificate {cert}; both must be PEM, the key unencrypted"
+        ) from exc

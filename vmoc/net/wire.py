@@ -57,6 +57,7 @@ def _discard(cid: int, data: bytes, now: float) -> None:
 class Wire(asyncio.Protocol):
     """A connection; ``SouthWire`` and ``NorthWire`` say what its bytes mean."""
 
+    side = ""
     high = SOUTH_HIGH
     most_unsent = SOUTH_MOST
 

@@ -64,7 +64,14 @@ class Recipe10:
         """The physical FLOW_MOD."""
         word = self._word
         return b"".join(
-            (word.to_bytes(4, "big"), xid.to_bytes(4, "big"), identity[3:], cookie.to_bytes(8, "big"), data[56:62], self._tail)
+            (
+                word.to_bytes(4, "big"),
+                xid.to_bytes(4, "big"),
+                identity[3:],
+                cookie.to_bytes(8, "big"),
+                data[56:62],
+                self._tail,
+            )
         )
 
 
@@ -112,9 +119,7 @@ class Recipe13:
 
 def middle13(change: FlowChange) -> bytes:
     """Priority to padding, with SEND_FLOW_REM forced."""
-    return _TAIL13.pack(
-        change.priority, NO_BUFFER, v13.ANY, v13.ANY_GROUP, change.flags | v13.SEND_FLOW_REM, 0
-    )
+    return _TAIL13.pack(change.priority, NO_BUFFER, v13.ANY, v13.ANY_GROUP, change.flags | v13.SEND_FLOW_REM, 0)
 
 
 def _tlvs(data: bytes) -> list[tuple[int, int, int]]:

@@ -8,8 +8,8 @@ import time
 
 from tests.vmoc.net.stage import play, stage, until
 from vmoc.events import Event, Kind
-from vmoc.mux.effects import AbandonDial, Close, Dial, OperatorInput, PauseReading, Report, ResumeReading
 from vmoc.model import Endpoint
+from vmoc.mux.effects import AbandonDial, Close, Dial, OperatorInput, PauseReading, Report, ResumeReading
 
 
 def test_bytes_of_one_call_leave_in_one_write_and_in_order(loop_kind: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,15 +18,18 @@ from vmoc.net.tls import ClientTls, Identity
 
 
 @contextlib.asynccontextmanager
-async def controller(tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A controller that echoes; gives its port."""
+async def controller(tls: ssl.SSLContext | None = None, greeting: bytes = b"") -> AsyncIterator[int]:
+    """A controller that says ``greeting`` and then echoes; gives its port."""
     writers: list[asyncio.StreamWriter] = []
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        if greeting:
+            writer.write(greeting)
         with contextlib.suppress(OSError):
             while data := await reader.read(4096):
                 writer.write(data)
+        writer.close()
 
     server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=tls)
     try:
@@ -234,7 +238,7 @@ def test_a_controller_with_a_bad_certificate_is_one_failure(
             "expired": lambda: _server(authority.issue("late", hosts=("localhost",), days=-1)),
             "plain": lambda: None,
         }[case]()
-        async with stage(ClientTls(vmoc)) as s, controller(theirs) as port:
+        async with stage(ClientTls(vmoc)) as s, controller(theirs, bytes.fromhex("0400000800000001")) as port:
             why = await _failure(s, Endpoint("ssl", "localhost", port))
             assert why.startswith("TLS: ")
             assert words[case] in why
@@ -245,15 +249,26 @@ def test_a_controller_with_a_bad_certificate_is_one_failure(
 def test_a_controller_that_rejects_our_certificate_is_told_in_words(
     loop_kind: str, authority: Authority, stranger: Authority
 ) -> None:
+    # TLS 1.3: our handshake is over before the controller has looked at our certificate. (An asyncio controller
+    # would close without sending the alert, hence the thread.)
+    theirs = _server(authority.issue("controller", hosts=("localhost",)))
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        with contextlib.suppress(OSError):
+            theirs.wrap_socket(listening.accept()[0], server_side=True).close()
+
+    thread = threading.Thread(target=refuse)
+    thread.start()
+
     async def scene() -> None:
-        # TLS 1.3: our handshake is over before the controller has looked at our certificate.
-        ours = stranger.issue("vmoc", ca=authority.path)
-        theirs = authority.issue("controller", hosts=("localhost",))
-        async with stage(ClientTls(ours)) as s, controller(_server(theirs)) as port:
-            s.do(Dial(1, Endpoint("ssl", "localhost", port)))
+        async with stage(ClientTls(stranger.issue("vmoc", ca=authority.path))) as s:
+            s.do(Dial(1, Endpoint("ssl", "localhost", listening.getsockname()[1])))
             await until(lambda: s.core.named("north_closed") or s.core.named("dial_failed"), "the rejection")
             (told,) = s.core.named("north_closed") + s.core.named("dial_failed")
             assert told[1] == "TLS: the peer does not trust the CA that signed our certificate"
+            thread.join()
+            listening.close()
 
     play(loop_kind, scene)
 

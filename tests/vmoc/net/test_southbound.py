@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -107,10 +108,10 @@ def test_a_switch_with_a_bad_certificate_is_one_clear_event(
         async with stage() as s:
             vmoc = authority.issue("vmoc")
             listener = s.listen(Listening("127.0.0.1", 0, tls=server_context(vmoc)))
-            with pytest.raises((ssl.SSLError, ConnectionError)):
+            # The switch sees a failed handshake, or (TLS 1.3) one that seems to succeed and then the end.
+            with contextlib.suppress(ssl.SSLError, ConnectionError):
                 reader, _ = await s.connect(listener.port, ssl=_client(identity, vmoc))
-                if await reader.read(1) == b"":
-                    raise ConnectionError("closed")
+                assert await reader.read(1) == b""
             assert words[case] in await _one_refusal(s)
 
     play(loop_kind, scene)
@@ -191,9 +192,11 @@ def test_a_port_in_use_names_the_address_the_port_and_the_process() -> None:
 
 def test_a_port_in_use_by_nobody_we_can_see_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(southbound.portowner, "holder", lambda port: None)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(ListenError, match="in use by another process"):
-            bind("127.0.0.1", taken.getsockname()[1], "openflow.listen")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ListenError, match="in use by another process"),
+    ):
+        bind("127.0.0.1", taken.getsockname()[1], "openflow.listen")
 
 
 def test_an_address_that_is_not_ours_or_none_at_all() -> None:

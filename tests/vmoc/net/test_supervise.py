@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.vmoc.net.stage import play, until
 from vmoc.model import Endpoint
-from vmoc.net.supervise import Supervisor, leashed
+from vmoc.net.supervise import Supervisor
 
 GOOD = "import sys,time; print('chatter'); print('listening 127.0.0.1:{port}', flush=True); {rest}"
 FOREVER = "sys.stdin.read()"
@@ -114,7 +112,9 @@ def test_overlong_lines_do_no_harm(loop_kind: str) -> None:
 
 def test_a_child_deaf_to_sigterm_is_killed(loop_kind: str) -> None:
     async def scene() -> None:
-        rest = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', file=sys.stderr, flush=True); "
+        rest = (
+            "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', file=sys.stderr, flush=True); "
+        )
         watcher = Watcher(_python(GOOD.format(port=4242, rest=rest + "time.sleep(60)")))
         watcher.supervisor.start()
         await until(lambda: "deaf" in watcher.lines, "the child")
@@ -124,39 +124,3 @@ def test_a_child_deaf_to_sigterm_is_killed(loop_kind: str) -> None:
         assert not _alive(pid)
 
     play(loop_kind, scene)
-
-
-def test_a_leashed_child_dies_with_a_parent_that_is_killed_outright(tmp_path: Path) -> None:
-    (tmp_path / "pet.py").write_text(
-        "import os, subprocess, sys, time\n"
-        "def main():\n"
-        "    toy = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "    print('listening 127.0.0.1:1', os.getpid(), toy.pid, sys.argv[1:], flush=True)\n"
-        "    time.sleep(60)\n"
-    )
-    owner = (
-        "import subprocess, sys, time\n"
-        f"p = subprocess.Popen({leashed('pet:main', '--name', 'rex')!r}, stdin=subprocess.PIPE, start_new_session=True)\n"
-        "time.sleep(60)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
-    parent = subprocess.Popen([sys.executable, "-c", owner], stdout=subprocess.PIPE, text=True, env=environment)
-    assert parent.stdout is not None
-    words = parent.stdout.readline().split()
-    pet, toy = int(words[2]), int(words[3])
-    assert words[4:] == ["['--name',", "'rex']"]
-    assert _alive(pid=pet)
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-
-    async def scene() -> None:
-        await until(lambda: not _alive(pet) and not _alive(toy), "the child and its child to die")
-
-    asyncio.run(scene())
-
-
-def test_the_leash_explains_itself() -> None:
-    done = subprocess.run([sys.executable, "-m", "vmoc.net.leash"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("usage:")

@@ -26,7 +26,7 @@ def test_contexts_demand_certificates_and_tls_1_2(authority: Authority) -> None:
 @pytest.mark.parametrize("which", ["cert", "key", "ca"])
 def test_a_missing_file_is_named(authority: Authority, which: str) -> None:
     good = authority.issue("vmoc")
-    files = {"cert": good.cert, "key": good.key, "ca": good.ca, which: "/nonexistent/file.pem"}
+    files = {"cert": good.cert, "key": good.key, "ca": good.ca} | {which: "/nonexistent/file.pem"}
     with pytest.raises(TlsFilesError, match=r"/nonexistent/file.pem cannot be read: No such file"):
         server_context(Identity(**files))
 
@@ -35,6 +35,13 @@ def test_a_key_of_another_certificate(authority: Authority) -> None:
     one, two = authority.issue("one"), authority.issue("two")
     with pytest.raises(TlsFilesError, match="does not belong to"):
         server_context(Identity(one.cert, two.key, one.ca))
+
+
+def test_with_a_ca_alone_we_dial_but_do_not_listen(authority: Authority) -> None:
+    identity = Identity(None, None, str(authority.path))
+    assert ClientTls(identity).context("controller.example").verify_mode is ssl.CERT_REQUIRED
+    with pytest.raises(TlsFilesError, match=r"needs openflow.tls.cert and openflow.tls.key"):
+        server_context(identity)
 
 
 def test_an_encrypted_key_does_not_ask_on_the_terminal(authority: Authority, tmp_path: Path) -> None:

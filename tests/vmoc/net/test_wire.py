@@ -148,6 +148,7 @@ def test_close_delivers_what_was_written_even_with_unread_input(loop_kind: str) 
             s.core.say(cid, last_words)
             s.do(Close(cid))
             assert await reader.read(-1) == last_words
+            writer.close()
             await until(lambda: not s.edge.lingering, "the end")
             assert not s.core.named("south_closed")
             assert s.core.received(cid) == b""

@@ -41,7 +41,7 @@ def parse_flow_mod(data: bytes, *, with_actions: bool = True) -> FlowMod:
         raise Refused(errors.BAD_LENGTH, f"FLOW_MOD of {len(data)} bytes")
     tail = _TAIL.unpack_from(data, 48)
     actions = parse(data, FIXED, len(data)) if with_actions else []
-    return FlowMod(int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:48], "big"), *tail, actions)
+    return FlowMod._make((int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:48], "big"), *tail, actions))
 
 
 def flow_mod(

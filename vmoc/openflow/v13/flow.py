@@ -47,7 +47,7 @@ def parse_flow_mod(data: bytes, *, with_instructions: bool = True) -> FlowMod:
     fixed = _FIXED.unpack_from(data, 8)
     match, after = oxm.parse(data, MATCH_AT, len(data))
     instructions = parse_instructions(data, after, len(data)) if with_instructions else []
-    return FlowMod(int.from_bytes(data[4:8], "big"), *fixed, match, instructions)
+    return FlowMod._make((int.from_bytes(data[4:8], "big"), *fixed, match, instructions))
 
 
 def flow_mod(

@@ -1,0 +1,126 @@
+"""``python -m bench``: packet-in to flow-mod through a running VMOC, in figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import load, machine, tools
+
+CASES = [(1, "throughput"), (16, "throughput"), (1, "latency")]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about 40 s instead of 2 to 3 minutes, less exact")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, every run included, to FILE")
+    parser.add_argument("--version", choices=["1.0", "1.3"], help="one OpenFlow version only")
+    parser.add_argument("--runs", type=int, help="runs per line (median is shown)")
+    parser.add_argument("--seconds", type=float, help="seconds per run")
+    parser.add_argument("--hosts", type=int, help="source addresses per switch (1024): bounds its flow table")
+    parser.add_argument("--window", type=int, help="packet-ins outstanding per switch in throughput lines (64)")
+    return parser.parse_args()
+
+
+def _plan(arguments: argparse.Namespace) -> load.Plan:
+    plan = load.QUICK if arguments.quick else load.Plan()
+    changes = {name: getattr(arguments, name) for name in ("runs", "seconds", "hosts", "window")}
+    changes["versions"] = (arguments.version,) if arguments.version else None
+    return load.Plan(**(vars(plan) | {name: value for name, value in changes.items() if value is not None}))
+
+
+def _short(value: float | None, pattern: str = "{:,.0f}") -> str:
+    return "" if value is None else pattern.format(value).replace(",", " ")
+
+
+def _table(results: list[load.Result]) -> Table:
+    table = Table(title="packet-in to flow-mod and back; CPU and memory are VMOC's", title_justify="left")
+    table.add_column("OpenFlow")
+    table.add_column("what")
+    table.add_column("placement")
+    for name in ("switches", "round trips/s", "p50 us", "p99 us", "CPU us/round trip", "resident MB", "lost", "cross"):
+        table.add_column(name, justify="right")
+    for r in results:
+        table.add_row(
+            r.version,
+            r.title,
+            r.placement,
+            str(r.switches),
+            _short(r.per_second),
+            _short(r.p50_us),
+            _short(r.p99_us),
+            _short(r.cpu_us, "{:.1f}"),
+            _short(r.resident_mb),
+            str(r.lost),
+            str(r.cross),
+        )
+    return table
+
+
+def _remarks(results: list[load.Result]) -> list[str]:
+    remarks = []
+    for r in results:
+        where = f"OpenFlow {r.version}, {r.title}, {r.switches} switch(es), {r.placement}"
+        for name, value in (("wild (answers without a VLAN)", r.wild), ("lost", r.lost), ("silent VLANs", r.silent),
+                            ("disconnects", r.disconnects)):  # fmt: skip
+            if value:
+                remarks.append(f"{where}: {value} {name}")
+        if r.other_cpu > 0.3:
+            remarks.append(f"{where}: other programs used {r.other_cpu:.1f} CPUs meanwhile, do not trust the figures")
+    return remarks
+
+
+def main() -> int:
+    """Exit status: 0 measured; 1 could not measure, or an answer crossed VLANs."""
+    arguments = _arguments()
+    plan = _plan(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    facts = machine.describe()
+    console.print("  ".join(f"{name}: {value}" for name, value in facts.items()))
+    results: list[load.Result] = []
+    begun = time.monotonic()
+
+    def done(result: load.Result) -> None:
+        results.append(result)
+        seconds = time.monotonic() - begun
+        console.print(
+            f"[{seconds:5.1f} s] OpenFlow {result.version}, {result.title}, {result.switches} switch(es),"
+            f" {result.placement}: {_short(result.per_second)} round trips/s, p50 {result.p50_us:.0f} us,"
+            f" p99 {result.p99_us:.0f} us",
+            markup=False,
+        )
+
+    try:
+        tools.build()
+        for version in plan.versions:
+            for count in (1, 16):
+                done(load.direct(plan, version, count))
+            load.through(plan, version, None, CASES, done)
+            load.through(plan, version, min(os.sched_getaffinity(0)), [(1, "latency")], done)
+    except tools.ToolError as error:
+        console.print(str(error), markup=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 1
+    console.print(_table(results))
+    for remark in _remarks(results):
+        console.print(f"note: {remark}", markup=False)
+    if arguments.json:
+        everything = {"machine": facts, "plan": vars(plan), "results": [r.as_dict() for r in results]}
+        arguments.json.write_text(json.dumps(everything, indent=1) + "\n")
+    if crossed := sum(r.cross for r in results):
+        console.print(f"FAILED: {crossed} answers or packet-ins crossed VLANs")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

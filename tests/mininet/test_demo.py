@@ -1,0 +1,102 @@
+"""The demo as ``make demo`` runs it: told to its end, ended early, killed, and where it cannot run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mininet_scenarios.namespaces import interfaces
+from mininet_scenarios.processes import Process, descendants, wait_until
+
+ROOT = Path(__file__).parents[2]
+DEMO = [sys.executable, "-m", "mininet_scenarios.demo"]
+MARK = f"VMOC_DEMO_TEST={os.getpid()}"
+
+
+def directories() -> set[Path]:
+    """Run directories of private instances."""
+    return set(Path(tempfile.gettempdir()).glob("vmoc-ovs-*"))
+
+
+def demo(log: Path, *words: str) -> Process:
+    """The demo as a process whose descendants can be told."""
+    return Process("demo", [*DEMO, *words], log=log, env={"VMOC_DEMO_TEST": str(os.getpid())}, cwd=ROOT)
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """No process and no interface of the demo stays."""
+    before = interfaces()
+    yield
+    wait_until(lambda: not descendants(MARK), "every process of the demo to be gone", timeout=10)
+    assert interfaces() == before
+
+
+@pytest.mark.timeout(150)
+def test_every_line_holds(nothing_left: None, tmp_path: Path) -> None:
+    before = directories()
+    done = subprocess.run(
+        [*DEMO, "--json"],
+        cwd=ROOT,
+        env={**os.environ, "VMOC_DEMO_TEST": str(os.getpid())},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    told = json.loads(done.stdout)
+    broken = [line for line in told["lines"] if not line["held"]]
+    assert not broken, f"{broken}\n{done.stderr[-4000:]}"
+    assert told["held"] is True and done.returncode == 0
+    assert len(told["lines"]) >= 20
+    assert told["seconds"] < 90
+    assert directories() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_cleanly(nothing_left: None, tmp_path: Path, number: signal.Signals) -> None:
+    before = directories()
+    process = demo(tmp_path / "demo.log")
+    wait_until(lambda: "The rack stands" in process.output(), "the rack", timeout=30)
+    process.signal(number)
+    assert process.wait(20) == 128 + number, process.output()
+    assert "Traceback" not in process.output()
+    assert directories() == before
+
+
+def test_killed_it_takes_everything_with_it(nothing_left: None, tmp_path: Path) -> None:
+    process = demo(tmp_path / "demo.log")
+    wait_until(lambda: "The rack stands" in process.output(), "the rack", timeout=30)
+    assert len(descendants(MARK)) > 10
+    process.kill()
+
+
+def test_without_root_it_says_so() -> None:
+    done = subprocess.run(
+        ["setpriv", "--reuid", "65534", "--clear-groups", "--", *DEMO],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert " ".join(done.stdout.split()).endswith("needs root; run it with sudo.")
+    assert "Traceback" not in done.stderr
+
+
+def test_without_open_vswitch_it_says_what_to_install(tmp_path: Path) -> None:
+    done = subprocess.run(
+        DEMO, cwd=ROOT, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "apt-get install openvswitch-switch" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stderr

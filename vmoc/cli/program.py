@@ -1,0 +1,103 @@
+"""The program: its nouns, and how every failure becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from vmoc import __version__
+from vmoc.errors import Refused, VmocError
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+SHOWN: Final = 50
+"""Problems of one configuration that are printed; the rest is only counted."""
+
+# Every command with its module (attribute ``command``) and its line in the help, so that --help imports none of them.
+COMMANDS: Final = {
+    "run": ("vmoc.cli.run", "Run the service in the foreground."),
+    "config": ("vmoc.cli.config", "Check, show and describe configuration files."),
+    "learning-switch": ("vmoc.cli.learning_switch", "Run the default controller on its own."),
+}
+
+
+class Nouns(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vmoc", message="%(prog)s %(version)s")
+def program() -> None:
+    """VMOC, the VLAN-based Multiplexed OpenFlow Controller.
+
+    Switches connect to VMOC; VMOC connects to each experimenter's
+    controller, and shows it only what belongs to its VLANs.
+    """
+
+
+def run_program(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; say what went wrong on standard error; return the exit code."""
+    try:
+        result = program.main(
+            args=None if arguments is None else list(arguments), prog_name="vmoc", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "vmoc"
+        return _fail(f"{error.format_message().rstrip('.')}; see '{path} --help'", USAGE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; the interpreter must not complain about the rest when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except VmocError as error:
+        return _refused(error)
+    except Exception as error:
+        if os.environ.get("VMOC_DEBUG"):
+            raise
+        return _fail(f"this is a bug in VMOC ({type(error).__name__}: {error}); VMOC_DEBUG=1 shows where", FAILED)
+    return result if isinstance(result, int) else DONE
+
+
+def _refused(error: VmocError) -> int:
+    from vmoc.config import ConfigError
+
+    if isinstance(error, ConfigError):
+        for problem in error.problems[:SHOWN]:
+            click.echo(str(problem), err=True)
+        if len(error.problems) > SHOWN:
+            click.echo(f"{error.problems[0].file}: and {len(error.problems) - SHOWN} more problems", err=True)
+        return USAGE
+    return _fail(str(error), error.reason.exit_code if isinstance(error, Refused) else FAILED)
+
+
+def _fail(sentence: str, code: int) -> int:
+    click.echo(f"vmoc: {sentence}", err=True)
+    return code

@@ -1,0 +1,68 @@
+"""The built-in controller: a child process, there exactly while some slice needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from vmoc.config import DefaultController
+from vmoc.model import Endpoint
+from vmoc.net.supervise import Supervisor
+from vmoc.registry import Snapshot
+from vmoc.telemetry import logs
+
+COMMAND: Final = (sys.executable, "-m", "vmoc.apps.learning_switch", "--port", "0", "--follow-stdin")
+
+
+def is_needed(snapshot: Snapshot) -> bool:
+    """Whether some segment of an enabled slice names no controller."""
+    return any(not segment.controllers for one in snapshot.slices.values() if one.enabled for segment in one.segments)
+
+
+class Keeper:
+    """Starts and stops the child; ``use`` is told who the default controller is, None while there is none."""
+
+    def __init__(self, use: Callable[[Endpoint | None], None], command: Sequence[str] = COMMAND) -> None:
+        self._use = use
+        self._command = command
+        self._log = logs.get("daemon")
+        self._supervisor: Supervisor | None = None
+        self._past_restarts = 0
+
+    @property
+    def restarts(self) -> int:
+        """How often the child ended unasked."""
+        return self._past_restarts + (self._supervisor.restarts if self._supervisor is not None else 0)
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while it runs."""
+        return self._supervisor.pid if self._supervisor is not None else None
+
+    async def arrange(self, wanted: DefaultController, snapshot: Snapshot) -> None:
+        """Make it so: the built-in one while it is needed, the configured one, or none."""
+        if wanted.mode == "builtin" and is_needed(snapshot):
+            if self._supervisor is None:
+                self._supervisor = Supervisor(
+                    self._command, ready=self._ready, gone=self._gone, log=logs.get("default_controller").info
+                )
+                self._supervisor.start()
+            return
+        await self.stop()
+        self._use(wanted.url)
+
+    async def stop(self) -> None:
+        """End the child, if there is one."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            self._past_restarts += supervisor.restarts
+            await supervisor.stop()
+
+    def _ready(self, endpoint: Endpoint) -> None:
+        self._log.info("the default controller is running", controller=str(endpoint))
+        self._use(endpoint)
+
+    def _gone(self, why: str) -> None:
+        self._log.warning(f"the default controller is gone: {why}")
+        self._use(None)

@@ -1,0 +1,306 @@
+"""The running service: one event loop that owns the core, and everything around it.
+
+SIGTERM and SIGINT drain and end with 0 within ``DRAIN`` seconds (a second one
+ends at once), SIGHUP reloads the slices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from vmoc.apps.bridge import Bridge, Key
+from vmoc.config import Listener, Settings
+from vmoc.daemon.default_controller import Keeper
+from vmoc.daemon.errors import StartError
+from vmoc.daemon.reloading import Reloader, words
+from vmoc.daemon.watched import Watched
+from vmoc.model import Endpoint
+from vmoc.mux.core import Mux
+from vmoc.net import southbound, systemd, tls
+from vmoc.net.edge import Edge
+from vmoc.net.northbound import Dialler
+from vmoc.net.southbound import Listening
+from vmoc.net.threads import in_thread
+from vmoc.net.wire import format_peer
+from vmoc.registry import Registry, Snapshot
+from vmoc.telemetry import logs, metrics
+from vmoc.telemetry.endpoint import MetricsEndpoint
+from vmoc.telemetry.events import EventLog
+from vmoc.telemetry.lag import LoopLag
+
+DRAIN: Final = 4.0
+"""Seconds for everything that has to end; the rest is cut off."""
+APPS_STOP: Final = 2.0
+# Containers come and go with every message; collecting as eagerly as by default costs a few percent.
+GC_THRESHOLDS: Final = (20_000, 20, 50)
+
+
+class Service:
+    """Everything here runs on the loop's thread unless it says otherwise."""
+
+    def __init__(
+        self, settings: Settings, config_path: Path | None, apps: Sequence[str], writer: logs.LogWriter
+    ) -> None:
+        self.settings = settings
+        self.registry = Registry()
+        self.log = logs.get("daemon")
+        self.events = EventLog(logs.get("events"))
+        self.lag = LoopLag()
+        self._apps = apps
+        self._writer = writer
+        self._stop_signals = 0
+        self._stopping = asyncio.Event()
+        self._exit_code = 0
+        self._listeners: list[southbound.Listener] = []
+        self._endpoint: MetricsEndpoint | None = None
+        self._multiplexer: Any = None
+        self.keeper = Keeper(self._use_default_controller)
+        self.reloader = Reloader(
+            settings,
+            config_path,
+            self.registry,
+            adopt=self._adopt,
+            report=self.events.record,
+            bug=self._crashed,
+        )
+
+    # ---- life --------------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> int:
+        """Start, run until told to stop, drain. Raises ``StartError``."""
+        self._build(asyncio.get_running_loop(), self._first_snapshot())
+        try:
+            self._open(self.settings)
+        except (tls.TlsFilesError, southbound.ListenError) as exc:
+            self._close_listeners()
+            raise StartError([str(exc)], 2 if isinstance(exc, tls.TlsFilesError) else 1) from exc
+        self._catch_signals()
+        for listener in self._listeners:
+            listener.start()
+        self._banner()
+        chores = [asyncio.create_task(c) for c in (self._housekeeping(), self.reloader.run(), self._start_apps())]
+        await self.keeper.arrange(self.settings.default_controller, self.registry.snapshot)
+        self.lag.start(self.loop)
+        self.watched.accepting = True
+        systemd.notify("READY=1")
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        try:
+            await self._stopping.wait()
+        finally:
+            await self._drain()
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+        return self._exit_code
+
+    def _first_snapshot(self) -> Snapshot:
+        plan = self.reloader.plan(self.settings)
+        if plan.conflicts:
+            raise StartError([f"the configuration contradicts itself: {words(c)}" for c in plan.conflicts], 2)
+        return self.registry.adopt(plan)
+
+    def _build(self, loop: asyncio.AbstractEventLoop, snapshot: Snapshot) -> None:
+        self.loop = loop
+        loop.set_exception_handler(self._unhandled)
+        _raise_file_limit()
+        settings = self.settings
+        self.core = Mux(
+            snapshot,
+            versions=settings.versions,
+            policy=settings.policy,
+            timers=settings.timers,
+            default_controller=settings.default_controller.url,
+            tap=True,
+            seed=int.from_bytes(os.urandom(8)),
+        )
+        self.edge = Edge(self.core, loop, report=self.events.record, bug=self._bug)
+        self.bridge = Bridge(self._operator_send, loop.call_soon_threadsafe)
+        self.edge.use_mirror(self.bridge.sink)
+        self.watched = Watched(self.edge, self.core, self.events, self.lag, others=self._fill_in)
+
+    def _open(self, settings: Settings) -> None:
+        """Load the certificates and bind every port, before anything is accepted anywhere."""
+        client_tls, server_tls = _contexts(settings)
+        self.dialler = Dialler(self.edge, client_tls)
+        self.edge.use_dialler(self.dialler)
+        for wanted in settings.listeners:
+            where = Listening(wanted.address, wanted.port, wanted.vlan or 0, server_tls if wanted.tls else None)
+            listener = southbound.Listener(self.edge, where)
+            listener.bind()
+            self._listeners.append(listener)
+        if settings.metrics_listen is not None:
+            listening = southbound.bind(*settings.metrics_listen, "metrics.listen")
+            self._endpoint = MetricsEndpoint(
+                listening,
+                self.watched.registry(),
+                healthy=self.watched.why_unhealthy,
+                ready=self.watched.why_not_ready,
+            )
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self._asked_to_stop, number)
+        self.loop.add_signal_handler(signal.SIGHUP, self.reloader.wanted.set)
+
+    def _banner(self) -> None:
+        for wanted, listener in zip(self.settings.listeners, self._listeners, strict=True):
+            vlan = {"vlan": wanted.vlan} if wanted.vlan else {}
+            where = f"{'ssl' if wanted.tls else 'tcp'}:{_reachable(wanted, listener.port)}"
+            self.log.info(f"switches connect to {where}", address=str(listener), **vlan)
+        if self._endpoint is not None and self.settings.metrics_listen is not None:
+            address = format_peer((self.settings.metrics_listen[0], self._endpoint.port))
+            self.log.info(f"metrics are at http://{address}/metrics", address=address)
+        self.log.info(
+            "experimenters' controllers are dialled by VMOC: they listen where their slices say",
+            slices=len(self.registry.snapshot.slices),
+            version=metrics.version_of("vmoc"),
+        )
+
+    async def _drain(self) -> None:
+        """Close everything in an orderly way, within ``DRAIN`` seconds."""
+        self.watched.accepting = False
+        systemd.notify("STOPPING=1")
+        self.log.info("draining: controllers are disconnected, flows stay as their slices' fail_mode says")
+        deadline = monotonic() + DRAIN
+        self._close_listeners()
+        self.lag.stop()
+        self.dialler.close()
+        self.edge.run(lambda: self.core.begin_drain(monotonic()))
+        ending = asyncio.create_task(self._end_helpers())
+        while monotonic() < deadline - 1.0 and not self._flushed():
+            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.1, deadline - monotonic())):
+                await ending
+        self.edge.close()
+        self.events.flush()
+        self.log.info("stopped")
+
+    def _flushed(self) -> bool:
+        return self.core.drained and not self.edge.lingering and not any(w.unsent() for w in self.edge.wires.values())
+
+    async def _end_helpers(self) -> None:
+        await self.keeper.stop()
+        if self._multiplexer is not None:
+            await in_thread(self._multiplexer.stop, APPS_STOP)
+        self.bridge.close()
+        if self._endpoint is not None:
+            await in_thread(self._endpoint.close)
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    def _asked_to_stop(self, number: int) -> None:
+        self._stop_signals += 1
+        if self._stop_signals > 1:
+            self._writer.close()
+            os._exit(128 + number)
+        self._stopping.set()
+
+    # ---- what happens meanwhile --------------------------------------------------------------------------------------
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self.events.tick()
+
+    async def _adopt(self, settings: Settings, snapshot: Snapshot) -> None:
+        self.edge.run(lambda: self.core.adopt(snapshot, monotonic()))
+        self.settings = settings
+        await self.keeper.arrange(settings.default_controller, snapshot)
+
+    def _use_default_controller(self, endpoint: Endpoint | None) -> None:
+        self.edge.run(lambda: self.core.set_default_controller(endpoint, monotonic()))
+
+    async def _start_apps(self) -> None:
+        """Start os-ken in its own threads. Importing it takes a second: switches are served meanwhile."""
+
+        def start() -> Any:
+            from vmoc.apps import multiplexer
+
+            multiplexer.start(self._apps, self.bridge)
+            return multiplexer
+
+        try:
+            self._multiplexer = await in_thread(start)
+        except Exception as exc:
+            self.edge.use_mirror(None)
+            self.bridge.close()
+            self.log.error(f"os-ken applications cannot be started: {exc}")
+            if self._apps:
+                self._exit_code = 1
+                self._stopping.set()
+
+    def _operator_send(self, batch: Sequence[tuple[Key, bytes]]) -> None:
+        def send() -> None:
+            now = monotonic()
+            for key, message in batch:
+                self.core.operator_send(key, message, now)
+
+        self.edge.run(send)
+
+    # ---- what the operator sees --------------------------------------------------------------------------------------
+
+    def _fill_in(self, reading: metrics.Reading) -> None:
+        reading.reloads = dict(self.reloader.results)
+        reading.slices = len(self.registry.snapshot.slices)
+        reading.log_lines_lost = self._writer.lost
+        reading.default_controller_restarts = self.keeper.restarts
+
+    def _crashed(self, where: str, exc: BaseException) -> None:
+        self.edge.bug(where, exc)
+
+    def _bug(self, where: str, trace: str) -> None:
+        self.log.error("internal error, please report it", where=where)
+        self.log.debug("traceback of the internal error", trace=trace)
+
+    def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What asyncio would print with a traceback. Broken connections are reported by whoever had them."""
+        exc = context.get("exception")
+        if isinstance(exc, OSError):
+            self.log.debug("a connection broke", error=str(exc))
+        elif exc is not None:
+            self.edge.bug(str(context.get("message", "the event loop")), exc)
+        else:
+            self.log.debug(str(context.get("message", "")))
+
+
+def _contexts(settings: Settings) -> tuple[tls.ClientTls | None, ssl.SSLContext | None]:
+    """For ``ssl:`` controllers, and for ``tls: true`` listeners. Raises ``TlsFilesError``."""
+    files = settings.tls
+    listening = any(listener.tls for listener in settings.listeners)
+    if files is None:
+        if listening:
+            raise tls.TlsFilesError("a listener with tls: true needs openflow.tls (cert, key, ca)")
+        return None, None
+    identity = tls.Identity(
+        str(files.cert) if files.cert else None, str(files.key) if files.key else None, str(files.ca)
+    )
+    return tls.ClientTls(identity), tls.server_context(identity) if listening else None
+
+
+def _reachable(wanted: Listener, port: int) -> str:
+    """The address to give to a switch: this host's name where we listen on all of its addresses."""
+    host = socket.gethostname() if wanted.address in ("0.0.0.0", "::") else wanted.address
+    return format_peer((host, port))
+
+
+def _raise_file_limit() -> None:
+    """Every virtual datapath is a connection; the usual soft limit of 1024 does not carry a small rack."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,266 @@
+"""A virtual datapath: one segment on one switch, with its flows, its limits and its controllers.
+
+Life (``State``): PENDING (its switch is not there) -> FLUSHING (the VLAN is
+being proven empty) -> READY (guards are in, controllers may come) -> GONE.
+Whether a controller is connected is the links' business.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from vmoc.events import Kind
+from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Presentation, Segment, Slice
+from vmoc.mux.buckets import Bucket
+from vmoc.mux.clock import Alarm
+from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable
+from vmoc.mux.hub import Hub
+from vmoc.openflow import v10, v13
+from vmoc.openflow.features import LOCAL, LOCAL10, NO_FLOOD10, NO_PACKET_IN, Features, Port
+from vmoc.openflow.v10 import flow as f10
+from vmoc.openflow.v10 import match as m10
+from vmoc.openflow.v13 import flow as f13
+from vmoc.openflow.v13 import oxm
+from vmoc.policy.flowmod import FlowChange, vet_flow_mod
+from vmoc.policy.grant import Grant
+from vmoc.policy.packetout import PacketOutPolicy
+from vmoc.policy.recipes import FlowModPolicy, identity_of
+
+if TYPE_CHECKING:
+    from vmoc.mux.link import Link
+    from vmoc.mux.north import NorthSession
+    from vmoc.mux.switch import Switch
+
+PROXY_TAG: Final = 0xFFFE << SERIAL_BITS
+GUARD_PRIORITY: Final = 0xFFFF
+
+
+class State(StrEnum):
+    """Where a virtual datapath is in its life."""
+
+    PENDING = "pending"
+    FLUSHING = "flushing"
+    READY = "ready"
+    COLLIDING = "colliding"
+    TAINTED = "tainted"
+    GONE = "gone"
+
+
+def presented_dpid(segment: Segment, dpid: int) -> int:
+    """The DPID the controller sees: the VLAN in the upper 16 bits, 48 bits of the switch's own below."""
+    if segment.dpid is DpidScheme.PHYSICAL:
+        return dpid
+    return segment.vlan << 48 | dpid & 0xFFFFFFFFFFFF
+
+
+class VirtualDatapath:
+    """One segment on one switch."""
+
+    def __init__(self, hub: Hub, switch: Switch, owner: Slice, segment: Segment, attachment: Attachment, now: float):
+        self.hub = hub
+        self.switch = switch
+        self.owner = owner
+        self.segment = segment
+        self.attachment = attachment
+        self.vlan = segment.vlan
+        self.state = State.PENDING
+        self.since = now
+        self.tag = switch.allocate_tag()
+        self.dpid = presented_dpid(segment, switch.dpid)
+        self.links: dict[int, Link] = {}
+        self.sessions: list[NorthSession] = []
+        self.packet_in_cids: list[int] = []
+        self.ready = False
+        self.guards: frozenset[int] = frozenset()
+        self.no_flood: frozenset[int] = frozenset()
+        self.no_packet_in: frozenset[int] = frozenset()
+        self.unacked: list[int] = []
+        self.ack_alarm: Alarm | None = None
+        self.standalone_alarm: Alarm | None = None
+        self.standalone_identity: bytes | None = None
+        self.generation: int | None = None
+        self.flows = FlowTable(switch.version, self.tag, owner.limits.max_flows)
+        self.set_limits(owner.limits, now)
+        self.grant = Grant(switch.version, self.vlan, frozenset())
+        self.regrant()
+
+    def set_limits(self, limits: Limits, now: float) -> None:
+        """Rates start anew; a quota below what is in use keeps the flows and refuses new ones."""
+        self.flow_mods = Bucket(limits.flow_mod_rate, now)
+        self.packet_outs = Bucket(limits.packet_out_rate, now)
+        self.packet_ins = Bucket(limits.packet_in_rate, now)
+        self.stats = Bucket(limits.stats_rate, now)
+        self.barriers = Bucket(limits.barrier_rate, now)
+        self.flows.quota = limits.max_flows
+
+    # -- what it may do ----------------------------------------------------------------------------
+
+    @property
+    def hides_tag(self) -> bool:
+        """Whether its controllers see untagged frames."""
+        return self.switch.native or self.segment.presentation is Presentation.TRANSPARENT
+
+    def owned_ports(self) -> frozenset[int]:
+        """The ports of the attachment that the switch has now, as wire numbers."""
+        switch = self.switch
+        wanted = self.attachment.ports
+        local = LOCAL10 if switch.version == 1 else LOCAL
+        if wanted is None:
+            return frozenset(number for number, port in switch.ports.items() if port.is_physical)
+        translated = {local if number == LOCAL else number for number in wanted}
+        return frozenset(number for number in translated if number in switch.ports)
+
+    def regrant(self) -> None:
+        """Recompute the grant and the guards from the attachment and the switch's ports."""
+        switch, features = self.switch, self.switch.features
+        ports = self.owned_ports()
+        named = self.attachment.ports
+        if named is None:
+            foreign = [number for number, port in switch.ports.items() if port.is_local]
+        else:
+            foreign = [number for number in switch.ports if number not in ports]
+        self.guards = frozenset(foreign)
+        self.grant = Grant(
+            version=switch.version,
+            vlan=self.vlan,
+            ports=ports,
+            hides_tag=self.hides_tag,
+            native=switch.native,
+            guarded=bool(foreign),
+            n_tables=min(features.n_tables, self.hub.policy.max_tables) if features else 1,
+            queues={port: self.attachment.queues[port] for port in ports if port in self.attachment.queues},
+            no_flood=self.no_flood & ports,
+            policy=self.hub.policy,
+        )
+        self.flow_policy = FlowModPolicy(self.grant)
+        self.packet_policy = PacketOutPolicy(self.grant)
+        if self.flows.version != switch.version:
+            self.flows = FlowTable(switch.version, self.tag, self.owner.limits.max_flows)
+
+    def shown(self, port: Port) -> Port:
+        """A port as the slice sees it: its own NO_FLOOD and NO_PACKET_IN, the real PORT_DOWN."""
+        config = port.config & 1
+        if port.number in self.no_flood:
+            config |= NO_FLOOD10
+        if port.number in self.no_packet_in:
+            config |= NO_PACKET_IN
+        return port.with_config(config)
+
+    def shown_ports(self) -> list[Port]:
+        """The slice's ports, ascending."""
+        ports = self.switch.ports
+        return [self.shown(ports[number]) for number in sorted(self.grant.ports)]
+
+    def shown_features(self) -> Features:
+        """The FEATURES_REPLY of the virtual switch (vetting A.2)."""
+        real = self.switch.features
+        assert real is not None
+        capabilities = real.capabilities & ~0x20
+        if not self.grant.queues:
+            capabilities &= ~0x40
+        last = 0
+        if self.switch.version == 1:
+            capabilities &= ~(0x08 | 0x10)
+            last = real.last & 0xFFF & ~(0x0E if self.hides_tag else 0x08)
+            if not self.grant.queues:
+                last &= ~(1 << 11)
+        else:
+            capabilities &= ~(0x08 | 0x100)  # groups are not offered yet; blocked ports are the operator's
+        return Features(self.dpid, 0, self.grant.n_tables, 0, capabilities, last)
+
+    # -- selections on the switch ------------------------------------------------------------------
+
+    def scope_match(self) -> bytes:
+        """The physical match of everything that is this datapath's."""
+        if self.switch.version == 1:
+            return m10.pack() if self.switch.native else m10.pack(dl_vlan=self.vlan)
+        return oxm.pack(() if self.switch.native else ((oxm.VLAN_VID, oxm.VID_PRESENT | self.vlan, None),))
+
+    def scope_delete(self, *, own_only: bool) -> bytes:
+        """DELETE everything in the VLAN; ``own_only`` spares, in 1.3, what does not carry the tag."""
+        if self.switch.version == 1:
+            return f10.flow_mod(0, self.scope_match(), v10.DELETE)
+        cookie, mask = (self.flows.tag, TAG_MASK) if own_only else (0, 0)
+        return f13.flow_mod(0, self.scope_match(), v10.DELETE, table=v13.ALL_TABLES, cookie=cookie, cookie_mask=mask)
+
+    def guard_identity(self, port: int) -> bytes:
+        """Table, priority and match of the guard on ``port``."""
+        if self.switch.version == 1:
+            fields = {"in_port": port} if self.switch.native else {"in_port": port, "dl_vlan": self.vlan}
+            match = m10.pack(**fields)
+        else:
+            vlan = () if self.switch.native else ((oxm.VLAN_VID, oxm.VID_PRESENT | self.vlan, None),)
+            match = oxm.pack(((oxm.IN_PORT, port, None), *vlan))
+        return b"\x00" + GUARD_PRIORITY.to_bytes(2, "big") + match
+
+    def guard(self, port: int) -> bytes:
+        """ADD the drop entry that keeps frames of the VLAN from a port outside the slice."""
+        match = self.guard_identity(port)[3:]
+        if self.switch.version == 1:
+            return f10.flow_mod(0, match, v10.ADD, cookie=PROXY_TAG, priority=GUARD_PRIORITY, flags=v10.SEND_FLOW_REM)
+        return f13.flow_mod(0, match, v10.ADD, cookie=PROXY_TAG, priority=GUARD_PRIORITY, flags=v13.SEND_FLOW_REM)
+
+    def unguard(self, port: int) -> bytes:
+        """Remove the guard on ``port``: the slice now has it."""
+        match = self.guard_identity(port)[3:]
+        if self.switch.version == 1:
+            return f10.flow_mod(0, match, v10.DELETE_STRICT, cookie=PROXY_TAG, priority=GUARD_PRIORITY)
+        return f13.flow_mod(
+            0,
+            match,
+            v10.DELETE_STRICT,
+            cookie=PROXY_TAG,
+            cookie_mask=(1 << 64) - 1,
+            priority=GUARD_PRIORITY,
+        )
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def enter(self, state: State, now: float, reason: str | None = None, message: str = "") -> None:
+        """Change state, and say so."""
+        if state is self.state:
+            return
+        self.state, self.since = state, now
+        self.ready = state is State.READY
+        self.hub.report(
+            Kind.DATAPATH_STATE,
+            slice=self.owner.id,
+            vlan=self.vlan,
+            dpid=self.switch.dpid,
+            reason=reason or str(state),
+            message=message,
+            detail={"state": str(state), "presented_dpid": self.dpid},
+        )
+
+    def refresh_receivers(self) -> None:
+        """Which connections get packet-ins, as their common case: every kind, no filter."""
+        self.packet_in_cids = [
+            session.cid
+            for session in self.sessions
+            if not session.behind and session.gets_packet_ins and not self.no_packet_in
+        ]
+
+    def reexpand(self, now: float) -> None:
+        """Re-issue entries whose FLOOD now means other ports."""
+        for entry in list(self.flows.flooding.values()):
+            self._revet_entry(entry, now)
+
+    def revet(self, now: float) -> None:
+        """Judge every entry anew under the present grant; what it refuses is deleted."""
+        for entry in list(self.flows.by_identity.values()):
+            self._revet_entry(entry, now)
+
+    def _revet_entry(self, entry: Entry, now: float) -> None:
+        verdict = vet_flow_mod(self.grant, entry.data)
+        if isinstance(verdict, FlowChange) and identity_of(verdict) == entry.identity:
+            if verdict.floods:
+                self.switch.send_own(self.flows.reissue(entry, verdict.body), now, self)
+            return
+        self.flows.kill(entry)
+        self.switch.send_own(self.flows.delete_strict(entry), now, self)
+
+    @property
+    def fail_mode(self) -> FailMode:
+        """What happens without a controller."""
+        return self.segment.fail_mode

@@ -1,0 +1,409 @@
+"""A north session: one connection to an experimenter's controller, in which we are the switch.
+
+Rules of this file:
+- Nothing is sent or handled before both HELLOs; a first message that is
+  anything else ends the connection.
+- Every request gets exactly one answer under its own xid. While a barrier is
+  outstanding, local answers wait behind it (ECHO excepted), so that the order
+  is a real switch's.
+- A message that may not be handled yet (rate, slow switch) stops the whole
+  connection: nothing is dropped, TCP pushes back.
+- A controller's bytes never reach a switch; what the policy re-serialised does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from vmoc import errors
+from vmoc.errors import Reason, Refused
+from vmoc.events import Kind
+from vmoc.mux import requests
+from vmoc.mux.buckets import Bucket
+from vmoc.mux.clock import Alarm
+from vmoc.mux.effects import PauseReading, ResumeReading
+from vmoc.mux.hub import Hub
+from vmoc.mux.pending import Expected, Sent
+from vmoc.mux.roles import AsyncMasks, Role
+from vmoc.openflow import header, names, v10, v13
+from vmoc.openflow.framing import FrameBuffer
+from vmoc.openflow.header import OF10, OF13
+from vmoc.policy.verdict import Refusal
+
+if TYPE_CHECKING:
+    from vmoc.mux.datapath import VirtualDatapath
+    from vmoc.mux.link import Link
+
+HELD_LIMIT: Final = 1024
+DEFAULT_MISS_SEND_LEN: Final = 128
+_EMPTY: Final[list[bytes]] = []
+
+
+class NorthSession:
+    """The switch's side of one connection."""
+
+    def __init__(self, hub: Hub, cid: int, link: Link, now: float) -> None:
+        self.hub = hub
+        self.cid = cid
+        self.link = link
+        self.datapath: VirtualDatapath = link.datapath
+        self.switch = link.datapath.switch
+        self.version = self.switch.version
+        self.frames = FrameBuffer()
+        self.greeted = False
+        self.closed = False
+        self.behind = False
+        """The peer does not read: packet-ins for it are dropped, and nothing more is read from it."""
+        self.miss_send_len = DEFAULT_MISS_SEND_LEN
+        self.role = Role.EQUAL
+        self.masks = AsyncMasks()
+        self.errors = Bucket(hub.policy.error_rate, now)
+        self._waiting: list[bytes] = _EMPTY
+        self._resume: Alarm | None = None
+        self._paused = False
+        self._order: deque[int | bytes] = deque()
+        self._heard = now
+        self._missed = 0
+        self._handlers = HANDLERS[self.version]
+        hub.writes[cid].append(header.hello(self.version, (self.version,)))
+        self._alarm = hub.clock.at(now + hub.timers.handshake, self._handshake_expired)
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Bytes from the controller."""
+        if self.closed:
+            return
+        self._heard = now
+        messages = self.frames.feed(data)
+        self.hub.counters.north_in += len(messages)
+        if self._waiting:
+            self._waiting += messages
+        else:
+            self._process(messages, now)
+        if self.frames.broken and not self.closed:
+            self.hub.counters.malformed["north"] += 1
+            self._report(Kind.MALFORMED, "a message stated a length below 8; the stream cannot be followed")
+            self.drop("sent a message with a length below 8", now)
+
+    def _process(self, messages: list[bytes], now: float) -> None:
+        version, handlers = self.version, self._handlers
+        if not self.greeted and messages:
+            self._greet(messages[0], now)
+            messages = messages[1:]
+        for index, message in enumerate(messages):
+            if self.closed:
+                return
+            if message[0] != version:
+                if not self._other_version(message, now):
+                    continue
+            handler = handlers.get(message[1])
+            if handler is None:
+                self.refuse(message, _not_ours(self.version, message[1]), now)
+                continue
+            if self._held_up():
+                self._wait(messages[index:], None)
+                return
+            try:
+                bucket = handler(self, message, now)
+            except Refused as refused:
+                self.refuse(message, Refusal("decode", refused.reason, refused.detail), now)
+                continue
+            if bucket is not None:
+                self.hub.counters.rate_limited[self.datapath.owner.id, names.message_name(version, message[1])] += 1
+                self._wait(messages[index:], bucket.ready_at())
+                return
+
+    def _held_up(self) -> bool:
+        return self.switch.congested or self.behind or len(self._order) > HELD_LIMIT
+
+    def _wait(self, messages: list[bytes], until: float | None) -> None:
+        self._waiting = messages
+        if not self._paused:
+            self._paused = True
+            self.hub.effect(PauseReading(self.cid))
+        if until is not None:
+            if self._resume is not None:
+                self._resume.cancel()
+            self._resume = self.hub.clock.at(until, self.go_on)
+
+    def go_on(self, now: float) -> None:
+        """What held the connection up may be over: handle what waited, then read on."""
+        if self.closed or self._held_up():
+            return
+        messages, self._waiting = self._waiting, _EMPTY
+        if messages:
+            self._process(messages, now)
+        if self._paused and not self._waiting and not self.closed:
+            self._paused = False
+            self.hub.effect(ResumeReading(self.cid))
+
+    def congested(self, now: float) -> None:
+        """The controller does not read what we write."""
+        self.behind = True
+        self.datapath.refresh_receivers()
+        if not self._paused:
+            self._paused = True
+            self.hub.effect(PauseReading(self.cid))
+
+    def relieved(self, now: float) -> None:
+        """It reads again."""
+        self.behind = False
+        self.datapath.refresh_receivers()
+        self.go_on(now)
+
+    def drop(self, why: str, now: float, *, abort: bool = False) -> None:
+        """End the connection; the link will try again."""
+        if not self.closed:
+            self.detach(now)
+            self.hub.close(self.cid, abort=abort)
+            self.link.lost(why, now)
+
+    def detach(self, now: float) -> None:
+        """Stop being part of the datapath; bytes that still come are discarded."""
+        if self.closed:
+            return
+        self.closed = True
+        self._alarm.cancel()
+        if self._resume is not None:
+            self._resume.cancel()
+        self._waiting = _EMPTY
+        self.link.session = None
+        if self in self.datapath.sessions:
+            self.datapath.sessions.remove(self)
+            self.datapath.refresh_receivers()
+            self.switch.controller_left(self.datapath, now)
+
+    # -- HELLO and keep-alive ----------------------------------------------------------------------
+
+    def _greet(self, message: bytes, now: float) -> None:
+        if message[1] != header.HELLO:
+            self._report(Kind.MALFORMED, "the first message was not HELLO")
+            self.drop("its first message was not HELLO", now)
+            return
+        try:
+            offered = header.hello_versions(message)
+        except Refused as refused:
+            self._incompatible(message, refused.detail, now)
+            return
+        if self.version not in offered:
+            self._incompatible(message, "", now)
+            return
+        self.greeted = True
+        self._alarm.cancel()
+        self._alarm = self.hub.clock.at(now + self.hub.timers.echo_interval, self._keep_alive)
+        self.switch.controller_came(self.datapath, now)
+        self.datapath.sessions.append(self)
+        self.datapath.refresh_receivers()
+        self.link.active(now)
+
+    def _incompatible(self, message: bytes, detail: str, now: float) -> None:
+        text = detail or f"virtual datapath speaks 0x{self.version:02x} only"
+        reply = header.hello_error(min(self.version, message[0]) or 1, header.xid_of(message), text)
+        self.hub.writes[self.cid].append(reply)
+        why = detail or (
+            f"no common OpenFlow version: the switch speaks {names.version_name(self.version)}, "
+            f"the controller's HELLO says {names.version_name(message[0])}"
+        )
+        self._report(Kind.VERSION_MISMATCH, why)
+        self.drop(why, now)
+
+    def _handshake_expired(self, now: float) -> None:
+        self.drop("no HELLO within the handshake timeout", now)
+
+    def _keep_alive(self, now: float) -> None:
+        timers = self.hub.timers
+        if now - self._heard >= timers.echo_interval * 0.99:
+            self._missed += 1
+            if self._missed > timers.echo_misses:
+                self.drop("no answer to ECHO_REQUEST", now, abort=True)
+                return
+            self.hub.writes[self.cid].append(header.message(self.version, header.ECHO_REQUEST, 0))
+        else:
+            self._missed = 0
+        self._alarm = self.hub.clock.at(now + timers.echo_interval, self._keep_alive)
+
+    def _other_version(self, message: bytes, now: float) -> bool:
+        """Handle a message of another version; True when it may pass all the same."""
+        kind = message[1]
+        if kind in (header.ECHO_REQUEST, header.ECHO_REPLY, header.ERROR):
+            return True
+        self.refuse(message, Refusal("version", errors.BAD_VERSION, f"version 0x{message[0]:02x}"), now)
+        return False
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def reply(self, message: bytes) -> None:
+        """A local answer; it waits while an earlier barrier is outstanding."""
+        if self._order:
+            self._order.append(message)
+        else:
+            self.hub.writes[self.cid].append(message)
+
+    def relay(self, message: bytes) -> None:
+        """An answer the switch gave: it is in the switch's own order already."""
+        self.hub.writes[self.cid].append(message)
+
+    def await_barrier(self, xid: int) -> None:
+        """A barrier went to the switch under ``xid``; later local answers queue behind it."""
+        self._order.append(xid)
+
+    def barrier_done(self, xid: int, answer: bytes, now: float) -> None:
+        """The switch answered it: so do we, and what waited behind it follows."""
+        order = self._order
+        if xid not in order:
+            return
+        out = self.hub.writes[self.cid]
+        full = len(order) > HELD_LIMIT
+        while order:
+            item = order.popleft()
+            if isinstance(item, bytes):
+                out.append(item)
+            elif item == xid:
+                break
+        out.append(answer)
+        while order and isinstance(order[0], bytes):
+            out.append(order.popleft())  # type: ignore[arg-type]
+        if full:
+            self.go_on(now)
+
+    def refuse(self, message: bytes, refusal: Refusal, now: float) -> None:
+        """Answer with the error the refusal names; tell the operator. Never silently."""
+        code = refusal.error(self.version)
+        owner = self.datapath.owner.id
+        self.hub.counters.refused[owner, refusal.reason.code] += 1
+        if not self.errors.take(now):
+            return
+        self.reply(header.error(self.version, header.xid_of(message), code, message))
+        self.hub.report(
+            Kind.REFUSED,
+            slice=owner,
+            vlan=self.datapath.vlan,
+            dpid=self.switch.dpid,
+            controller=str(self.link.endpoint),
+            reason=refusal.reason.code,
+            message=refusal.detail,
+            detail={
+                "rule": refusal.rule,
+                "message": names.message_name(self.version, message[1]),
+                "xid": header.xid_of(message),
+                "error": names.error_name(self.version, *code),
+            },
+        )
+
+    def fail(self, message: bytes, code: tuple[int, int], prefix: bytes, now: float) -> None:
+        """The switch refused what became of ``message``: pass its error on, around the controller's own bytes."""
+        if self.closed or not self.errors.take(now):
+            return
+        body = code[0].to_bytes(2, "big") + code[1].to_bytes(2, "big") + prefix + message[:64]
+        self.relay(header.message(self.version, header.ERROR, header.xid_of(message), body))
+
+    @property
+    def gets_packet_ins(self) -> bool:
+        """Whether it gets them all, without looking at the reason."""
+        return self.greeted and self.masks.all_packet_ins(self.role)
+
+    def _report(self, kind: Kind, message: str) -> None:
+        self.hub.report(
+            kind,
+            slice=self.datapath.owner.id,
+            vlan=self.datapath.vlan,
+            dpid=self.switch.dpid,
+            controller=str(self.link.endpoint),
+            message=message,
+        )
+
+    # -- the hot messages --------------------------------------------------------------------------
+
+    def flow_mod(self, message: bytes, now: float) -> Bucket | None:
+        """FLOW_MOD: known shapes by recipe, everything else through the whole chain."""
+        datapath, switch = self.datapath, self.switch
+        bucket = datapath.flow_mods
+        if bucket.rate and not bucket.take(now):
+            return bucket
+        self.hub.counters.flow_mods += 1
+        if self.role is Role.SLAVE:
+            raise Refused(errors.ROLE_SLAVE)
+        recipe = datapath.flow_policy.recipe(message)
+        if recipe is not None:
+            pending = switch.pending
+            xid = pending.fresh()
+            quick = datapath.flows.quick_add(recipe, message, xid)
+            if quick is not None:
+                data, entry, replaced = quick
+                pending.waiting[xid] = Sent(Expected.NOTHING, self, message, entry, replaced)
+                switch.write(data)
+                unacked = datapath.unacked
+                unacked.append(xid)
+                if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:
+                    switch.acknowledge(datapath, now)
+                return None
+        requests.flow_mod(self, message, now)
+        return None
+
+    def packet_out(self, message: bytes, now: float) -> Bucket | None:
+        """PACKET_OUT."""
+        datapath, switch = self.datapath, self.switch
+        bucket = datapath.packet_outs
+        if bucket.rate and not bucket.take(now):
+            return bucket
+        self.hub.counters.packet_outs += 1
+        if self.role is Role.SLAVE:
+            raise Refused(errors.ROLE_SLAVE)
+        pending = switch.pending
+        xid = pending.fresh()
+        data = datapath.packet_policy.vet(message, xid)
+        if isinstance(data, Refusal):
+            self.refuse(message, data, now)
+            return None
+        pending.waiting[xid] = Sent(Expected.NOTHING, self, message)
+        switch.write(data)
+        unacked = datapath.unacked
+        unacked.append(xid)
+        if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:
+            switch.acknowledge(datapath, now)
+        return None
+
+
+def _not_ours(version: int, kind: int) -> Refusal:
+    reason: Reason = errors.BAD_TYPE
+    return Refusal("type", reason, f"{names.message_name(version, kind)} is not a controller's message")
+
+
+Handler = Callable[[NorthSession, bytes, float], Bucket | None]
+
+_SAME: Final[dict[int, Handler]] = {
+    header.ERROR: requests.swallow,
+    header.ECHO_REQUEST: requests.echo,
+    header.ECHO_REPLY: requests.swallow,
+    header.EXPERIMENTER: requests.experimenter,
+    header.FEATURES_REQUEST: requests.features,
+    header.GET_CONFIG_REQUEST: requests.get_config,
+    header.SET_CONFIG: requests.set_config,
+    header.PACKET_OUT: NorthSession.packet_out,
+    header.FLOW_MOD: NorthSession.flow_mod,
+}
+HANDLERS: Final[Mapping[int, Mapping[int, Handler]]] = {
+    OF10: {
+        **_SAME,
+        v10.PORT_MOD: requests.port_mod,
+        v10.STATS_REQUEST: requests.statistics_request,
+        v10.BARRIER_REQUEST: requests.barrier,
+        v10.QUEUE_GET_CONFIG_REQUEST: requests.queue_config,
+    },
+    OF13: {
+        **_SAME,
+        v13.GROUP_MOD: requests.group_mod,
+        v13.PORT_MOD: requests.port_mod,
+        v13.TABLE_MOD: requests.table_mod,
+        v13.MULTIPART_REQUEST: requests.statistics_request,
+        v13.BARRIER_REQUEST: requests.barrier,
+        v13.QUEUE_GET_CONFIG_REQUEST: requests.queue_config,
+        v13.ROLE_REQUEST: requests.role,
+        v13.GET_ASYNC_REQUEST: requests.get_async,
+        v13.SET_ASYNC: requests.set_async,
+        v13.METER_MOD: requests.meter_mod,
+    },
+}

@@ -1,0 +1,81 @@
+"""What is remembered of a message sent to a switch, until nothing can come back for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from vmoc.mux.flows import Entry, Plan
+
+if TYPE_CHECKING:
+    from vmoc.mux.north import NorthSession
+
+
+class Expected(Enum):
+    """What answers a message, besides an error."""
+
+    NOTHING = auto()
+    BARRIER = auto()
+    STATISTICS = auto()
+    QUEUE_CONFIG = auto()
+    OWN = auto()
+    """Ours; ``done`` is called with each answer."""
+    OPERATOR = auto()
+    """An os-ken application's; the answer goes to it under ``xid``."""
+
+
+class Sent:
+    """One message on its way. Small, because there is one per flow-mod and packet-out in flight."""
+
+    __slots__ = ("added", "expected", "message", "replaced", "session")
+
+    def __init__(
+        self,
+        expected: Expected,
+        session: NorthSession | None,
+        message: bytes,
+        added: Entry | None = None,
+        replaced: Entry | None = None,
+    ) -> None:
+        self.expected = expected
+        self.session = session
+        self.message = message
+        self.added = added
+        self.replaced = replaced
+
+
+class Request(Sent):
+    """One that is answered, or is one part of several; has room for what that takes."""
+
+    __slots__ = ("at", "done", "plan", "settles", "unit", "xid")
+
+    def __init__(
+        self,
+        expected: Expected,
+        session: NorthSession | None,
+        message: bytes,
+        *,
+        at: float = 0.0,
+        xid: int = 0,
+        plan: Plan | None = None,
+        unit: Unit | None = None,
+        settles: list[int] | None = None,
+        done: Callable[[bytes, float], None] | None = None,
+    ) -> None:
+        super().__init__(expected, session, message)
+        self.at = at
+        self.xid = xid
+        self.plan = plan
+        self.unit = unit
+        self.settles = settles
+        self.done = done
+
+
+class Unit:
+    """Several physical messages that came of one: only the first error is the controller's business."""
+
+    __slots__ = ("failed",)
+
+    def __init__(self) -> None:
+        self.failed = False

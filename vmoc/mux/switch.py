@@ -1,0 +1,398 @@
+"""One switch: its ports, what is in flight to it, and who gets what it says.
+
+Keyed by (DPID, native VLAN or 0); it outlives its connections, because the
+slices' flows on it do. Every message it sends is given to exactly those it
+belongs to: packet-ins by VLAN and port, flow-removed by cookie, answers and
+errors by xid, port-status by port.
+"""
+
+from __future__ import annotations
+
+from struct import error as StructError
+from typing import TYPE_CHECKING, Final
+
+from vmoc import errors
+from vmoc.errors import Refused
+from vmoc.events import Kind
+from vmoc.mux import lifecycle, operator, statistics, upward
+from vmoc.mux.clock import Alarm
+from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
+from vmoc.mux.effects import SwitchVanished
+from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, virtual_flags
+from vmoc.mux.hub import Hub
+from vmoc.mux.pending import Expected, Request, Sent
+from vmoc.mux.xids import Pending
+from vmoc.openflow import header, names, stats, v10, v13
+from vmoc.openflow.features import Features, Port, parse_port, port_status
+from vmoc.openflow.header import OF10
+
+if TYPE_CHECKING:
+    from vmoc.mux.north import NorthSession
+    from vmoc.mux.south import SouthSession
+
+MALFORMED_LIMIT: Final = 3
+MALFORMED_WINDOW: Final = 60.0
+ACK_AFTER: Final = 1.0
+MALFORMED_ERRORS: Final = (Refused, StructError, ValueError, IndexError, KeyError, OverflowError)
+_PORT_ADD, _PORT_DELETE = 0, 1
+
+
+class Switch:
+    """One physical datapath (on one native VLAN)."""
+
+    ACK_EVERY: Final = 64
+
+    def __init__(self, hub: Hub, dpid: int, native_vlan: int) -> None:
+        self.hub = hub
+        self.dpid = dpid
+        self.native_vlan = native_vlan
+        self.key = (dpid, native_vlan)
+        self.native = native_vlan != 0
+        self.session: SouthSession | None = None
+        self.cid = -1
+        self.version = OF10
+        self.features: Features | None = None
+        self.features_message = b""
+        self.port_messages: tuple[bytes, ...] = ()
+        self.description: tuple[bytes, bytes, bytes, bytes, bytes] = (b"", b"", b"", b"", b"")
+        self.ports: dict[int, Port] = {}
+        self.datapaths: dict[int, VirtualDatapath] = {}
+        self.by_tag: dict[int, VirtualDatapath] = {}
+        self.pending: Pending[Sent] = Pending(hub.random.randrange(1, 1 << 31))
+        self.up = False
+        self.since = 0.0
+        self.congested = False
+        self.unacked: list[int] = []
+        self.ack_alarm: Alarm | None = None
+        self._tag = hub.random.randrange(1, 0xFFFD)
+        self._bad: list[float] = []
+        self._sweep: Alarm | None = None
+
+    # -- tags --------------------------------------------------------------------------------------
+
+    def allocate_tag(self) -> int:
+        """A 16-bit tag no live datapath of this switch has; 0, 0xfffe and 0xffff are not for slices."""
+        while True:
+            self._tag = self._tag % 0xFFFD + 1
+            if self._tag not in self.by_tag:
+                return self._tag
+
+    def enlist(self, datapath: VirtualDatapath) -> None:
+        """The datapath is this switch's."""
+        self.datapaths[datapath.vlan] = datapath
+        self.by_tag[datapath.tag] = datapath
+
+    def is_shared(self, port: int, datapath: VirtualDatapath) -> bool:
+        """Whether another virtual datapath has the port too."""
+        return any(port in other.grant.ports for other in self.datapaths.values() if other is not datapath)
+
+    # -- down --------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Bytes for the switch."""
+        self.hub.writes[self.cid].append(data)
+
+    def send(self, data: bytes, request: Sent, scope: VirtualDatapath | Switch, now: float) -> int:
+        """Give ``data`` a fresh xid, remember ``request`` under it, and write it."""
+        xid = self.pending.expect(request)
+        self.write(data[:4] + xid.to_bytes(4, "big") + data[8:])
+        if request.expected is Expected.NOTHING:
+            scope.unacked.append(xid)
+            self.acknowledge(scope, now)
+        elif self._sweep is None:
+            self._sweep = self.hub.clock.at(now + self.hub.timers.request, self._expire)
+        return xid
+
+    def send_own(self, data: bytes, now: float, scope: VirtualDatapath | None = None) -> None:
+        """One of our own messages that has no answer."""
+        self.send(data, Sent(Expected.NOTHING, None, data), scope or self, now)
+
+    def ask(self, data: bytes, done: lifecycle.Done, now: float) -> None:
+        """One of our own requests; ``done`` gets each part of the answer, or the error."""
+        self.send(data, Request(Expected.OWN, None, data, at=now, done=done), self, now)
+
+    def barrier(self, scope: VirtualDatapath | Switch, session: NorthSession | None, message: bytes, now: float) -> int:
+        """Write a barrier; its reply settles everything ``scope`` has in flight."""
+        settles, scope.unacked = scope.unacked, []
+        request = Request(Expected.BARRIER, session, message, at=now, settles=settles)
+        kind = v10.BARRIER_REQUEST if self.version == OF10 else v13.BARRIER_REQUEST
+        return self.send(header.message(self.version, kind, 0), request, scope, now)
+
+    def after_barrier(self, done: lifecycle.Done, now: float, scope: VirtualDatapath | Switch | None = None) -> None:
+        """Call ``done`` when the switch has processed all that was written."""
+        target = scope or self
+        settles, target.unacked = target.unacked, []
+        request = Request(Expected.BARRIER, None, b"", at=now, settles=settles, done=done)
+        kind = v10.BARRIER_REQUEST if self.version == OF10 else v13.BARRIER_REQUEST
+        self.send(header.message(self.version, kind, 0), request, target, now)
+
+    def acknowledge(self, scope: VirtualDatapath | Switch, now: float) -> None:
+        """See to it that what is in flight is settled: by a barrier now if it is much, within a second if not."""
+        if len(scope.unacked) >= self.ACK_EVERY:
+            self.barrier(scope, None, b"", now)
+        elif scope.ack_alarm is None:
+
+            def settle(when: float) -> None:
+                scope.ack_alarm = None
+                if scope.unacked and self.session is not None:
+                    self.barrier(scope, None, b"", when)
+
+            scope.ack_alarm = self.hub.clock.at(now + ACK_AFTER, settle)
+
+    def _settle(self, xids: list[int]) -> None:
+        pop = self.pending.waiting.pop
+        for xid in xids:
+            sent = pop(xid, None)
+            if type(sent) is Request and sent.plan is not None and sent.session is not None:
+                for entry in sent.plan.dying:
+                    sent.session.datapath.flows.forget(entry)
+
+    def _expire(self, now: float) -> None:
+        """Requests nobody answered: forgotten silently, as on a real switch, but counted."""
+        self._sweep = None
+        limit = now - self.hub.timers.request
+        waiting = self.pending.waiting
+        for xid in [x for x, sent in waiting.items() if isinstance(sent, Request) and _may_expire(sent, limit)]:
+            del waiting[xid]
+            self.hub.counters.unrouted["expired"] += 1
+        if any(isinstance(sent, Request) for sent in waiting.values()):
+            self._sweep = self.hub.clock.at(now + self.hub.timers.request, self._expire)
+
+    # -- up ----------------------------------------------------------------------------------------
+
+    def receive(self, messages: list[bytes], now: float) -> None:
+        """Whole messages of the switch, in order. A bad one costs itself; three in a minute the connection."""
+        version = self.version
+        packet_in = upward.packet_in10 if version == OF10 else upward.packet_in13
+        for message in messages:
+            try:
+                if message[0] != version and message[1] not in (header.ECHO_REQUEST, header.ECHO_REPLY):
+                    raise Refused(errors.BAD_VERSION)
+                if message[1] == header.PACKET_IN:
+                    packet_in(self, message, now)
+                else:
+                    self._other(message, now)
+            except MALFORMED_ERRORS as problem:
+                if not self._tolerate(message, problem, now):
+                    return
+            if self.session is None:
+                return
+
+    def _tolerate(self, message: bytes, problem: Exception, now: float) -> bool:
+        self.hub.counters.malformed["south"] += 1
+        name = names.message_name(self.version, message[1])
+        self._bad = [when for when in self._bad if now - when < MALFORMED_WINDOW]
+        self._bad.append(now)
+        if self.session is not None:
+            self.session.report(Kind.MALFORMED, f"the switch sent a bad {name}: {problem}")
+            if len(self._bad) >= MALFORMED_LIMIT:
+                self._bad.clear()
+                self.session.fail("sent too many malformed messages", now)
+                return False
+        return True
+
+    def _other(self, message: bytes, now: float) -> None:
+        kind, version = message[1], self.version
+        if kind == header.ECHO_REQUEST:
+            self.write(header.echo_reply(message))
+        elif kind in (header.ECHO_REPLY, header.HELLO):
+            pass
+        elif kind == header.FLOW_REMOVED:
+            self._flow_removed(message, now)
+        elif kind == header.PORT_STATUS:
+            self._port_status(message, now)
+        elif kind == header.ERROR:
+            self._error(message, now)
+        elif kind == (v10.BARRIER_REPLY if version == OF10 else v13.BARRIER_REPLY):
+            self._barrier_reply(message, now)
+        elif kind == stats.REPLY[version]:
+            self._answer(message, now, more=bool(stats.head(message)[1] & 1))
+        else:
+            self._answer(message, now, more=False)
+
+    def _barrier_reply(self, message: bytes, now: float) -> None:
+        xid = header.xid_of(message)
+        sent = self.pending.get(xid)
+        if type(sent) is not Request or sent.expected not in (Expected.BARRIER, Expected.OPERATOR):
+            self.hub.counters.unrouted["BARRIER_REPLY"] += 1
+            return
+        self.pending.pop(xid)
+        if sent.expected is Expected.OPERATOR:
+            operator.answer(self, sent, message)
+            return
+        self._settle(sent.settles or [])
+        if sent.done is not None:
+            sent.done(message, now)
+        elif sent.session is not None and not sent.session.closed:
+            sent.session.barrier_done(xid, header.with_xid(message, header.xid_of(sent.message)), now)
+
+    def _answer(self, message: bytes, now: float, *, more: bool) -> None:
+        xid = header.xid_of(message)
+        sent = self.pending.get(xid)
+        if type(sent) is not Request or sent.expected is Expected.BARRIER:
+            self.hub.counters.unrouted[names.message_name(self.version, message[1])] += 1
+            return
+        if not more:
+            self.pending.pop(xid)
+        sent.at = now
+        if sent.expected is Expected.OPERATOR:
+            operator.answer(self, sent, message)
+        elif sent.expected is Expected.OWN and sent.done is not None:
+            sent.done(message, now)
+        elif sent.session is not None and not sent.session.closed:
+            if sent.expected is Expected.QUEUE_CONFIG:
+                statistics.relay_queue_config(sent.session, sent.message, message)
+            elif sent.done is not None:
+                sent.done(message, now)
+
+    def _error(self, message: bytes, now: float) -> None:
+        code = header.error_code(message)
+        sent = self.pending.pop(header.xid_of(message))
+        if sent is None and len(message) >= 20:
+            sent = self.pending.pop(int.from_bytes(message[16:20], "big"))
+        if sent is None:
+            self.hub.counters.unrouted["ERROR"] += 1
+            return
+        request = sent if type(sent) is Request else None
+        plan = request.plan if request else None
+        added, replaced = (plan.added, plan.replaced) if plan else (sent.added, sent.replaced)
+        if added is not None and sent.session is not None:
+            sent.session.datapath.flows.take_back(added, replaced)
+        if request is not None and request.expected is Expected.BARRIER:
+            self._settle(request.settles or [])
+        if request is not None and request.expected is Expected.OPERATOR:
+            operator.answer(self, request, message)
+        elif sent.session is not None:
+            if request is not None and request.unit is not None:
+                if request.unit.failed:
+                    return
+                request.unit.failed = True
+            prefix = message[12 : 12 + _prefix_length(self.version, code[0])]
+            sent.session.fail(sent.message, code, prefix, now)
+        elif request is not None and request.done is not None:
+            request.done(message, now)
+        elif self.session is not None:
+            what = names.message_name(self.version, sent.message[1]) if len(sent.message) > 1 else "a message"
+            text = f"the switch refused our own {what}: {names.error_name(self.version, *code)}"
+            self.session.report(Kind.SWITCH_ERROR, text)
+
+    def _flow_removed(self, message: bytes, now: float) -> None:
+        version = self.version
+        if len(message) < (88 if version == OF10 else 56):
+            raise Refused(errors.BAD_LENGTH)
+        cookie = int.from_bytes(message[48:56] if version == OF10 else message[8:16], "big")
+        if cookie & TAG_MASK == PROXY_TAG:
+            at = 8 if version == OF10 else 48
+            match = message[at : at + 40] if version == OF10 else message[at:]
+            lifecycle.reinstall_guard(self, match, now)
+            return
+        datapath = self.by_tag.get(cookie >> SERIAL_BITS)
+        entry = datapath.flows.find(cookie) if datapath else None
+        if datapath is None or entry is None:
+            self.hub.counters.unrouted["FLOW_REMOVED"] += 1
+            return
+        datapath.flows.forget(entry)
+        if not virtual_flags(version, entry.data) & v10.SEND_FLOW_REM:
+            return
+        reason = message[58] if version == OF10 else message[18]
+        told = upward.flow_removed(version, message, entry)
+        for session in datapath.sessions:
+            if session.masks.wants(session.masks.flow_removed, session.role, reason):
+                session.relay(told)
+
+    def _port_status(self, message: bytes, now: float) -> None:
+        if len(message) < 16:
+            raise Refused(errors.BAD_LENGTH)
+        reason, port = message[8], parse_port(self.version, message, 16)
+        if reason > 2:
+            raise Refused(errors.BAD_LENGTH, f"port-status reason {reason}")
+        known = port.number in self.ports
+        if reason == _PORT_DELETE:
+            self.ports.pop(port.number, None)
+        else:
+            self.ports[port.number] = port
+        if not known and reason != _PORT_DELETE:
+            self._port_added(port, now)
+        else:
+            self._port_changed(port, reason, now)
+        if self.session is not None:
+            what = ("added", "removed", "changed")[reason]
+            self.session.report(Kind.PORT_CHANGED, f"port {port.number} ({port.name}) {what}")
+        operator.port_status(self, message)
+
+    def _port_added(self, port: Port, now: float) -> None:
+        # Guards first, for everybody: until they are in, frames of the new port can meet wildcarded entries.
+        for datapath in self.datapaths.values():
+            datapath.regrant()
+            if port.number in datapath.guards and datapath.state is not State.PENDING:
+                self.send_own(datapath.guard(port.number), now, datapath)
+        for datapath in self.datapaths.values():
+            if port.number in datapath.grant.ports:
+                datapath.refresh_receivers()
+                datapath.reexpand(now)
+                self.tell_port(datapath, _PORT_ADD, port)
+
+    def _port_changed(self, port: Port, reason: int, now: float) -> None:
+        for datapath in self.datapaths.values():
+            if port.number in datapath.grant.ports:
+                shown = datapath.shown(port)
+                if reason == _PORT_DELETE:
+                    datapath.regrant()
+                    datapath.reexpand(now)
+                self.tell_port(datapath, reason, shown)
+
+    def tell_port(self, datapath: VirtualDatapath, reason: int, port: Port) -> None:
+        """PORT_STATUS (0 add, 1 delete, 2 modify) to the datapath's controllers."""
+        told = port_status(self.version, 0, reason, datapath.shown(port))
+        for session in datapath.sessions:
+            if session.masks.wants(session.masks.port_status, session.role, reason):
+                session.relay(told)
+
+    # -- connection --------------------------------------------------------------------------------
+
+    def detached(self, now: float) -> None:
+        """The connection is gone: the virtual switches are too, what they had installed stays known."""
+        self.session, self.cid, self.up, self.congested = None, -1, False, False
+        self.since = now
+        self.pending.clear()
+        self.unacked = []
+        for datapath in list(self.datapaths.values()):
+            datapath.unacked = []
+            for session in list(datapath.sessions):
+                session.detach(now)
+                self.hub.close(session.cid)
+            for link in datapath.links.values():
+                if link.session is not None:
+                    link.session.detach(now)
+                    self.hub.close(link.session.cid)
+                link.stop(now)
+            datapath.enter(State.PENDING, now, message="its switch is not connected")
+        if self.hub.tap:
+            self.hub.effect(SwitchVanished(self.key))
+
+    def relieved(self, now: float) -> None:
+        """The switch takes bytes again: controllers that were held up go on."""
+        self.congested = False
+        for datapath in list(self.datapaths.values()):
+            for session in list(datapath.sessions):
+                session.go_on(now)
+
+    def controller_came(self, datapath: VirtualDatapath, now: float) -> None:
+        """A controller finished its handshake."""
+        lifecycle.controller_came(self, datapath, now)
+
+    def controller_left(self, datapath: VirtualDatapath, now: float) -> None:
+        """A controller's connection ended."""
+        lifecycle.controller_left(self, datapath, now)
+
+
+def _prefix_length(version: int, kind: int) -> int:
+    """Vendor errors carry their own identification in front of the refused message."""
+    if version == OF10:
+        return 8 if kind == 0xB0C2 else 0
+    return 4 if kind == 0xFFFF else 0
+
+
+def _may_expire(sent: Request, limit: float) -> bool:
+    # Barriers never: a controller that waits for one must not be told it is done.
+    return sent.expected in (Expected.STATISTICS, Expected.QUEUE_CONFIG, Expected.OPERATOR) and sent.at <= limit

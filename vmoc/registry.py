@@ -1,0 +1,368 @@
+"""The truth about slices: who owns which VLAN on which switch.
+
+A change is planned first (conflicts, and what it would add, remove and
+change), then adopted; the result is an immutable snapshot. Snapshots share
+what did not change, and every question about a segment is a dictionary
+look-up, so the cost of a change depends on the change and not on how many
+slices there are.
+
+The rules (vetting D.1): a VLAN on a switch has one owner, a slice has a VLAN
+once, and no controller is shown the same DPID twice. A segment without
+attachments (None) is on every switch, also on those not seen yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from vmoc.errors import VmocError
+from vmoc.model import Attachment, DpidScheme, Endpoint, Origin, Segment, Slice, format_dpid
+
+LOCAL_PORT: Final = 0xFFFFFFFE
+"""The switch's own port; "all ports" (None) does not include it."""
+
+Placed = tuple[Slice, Segment]
+_NO_PORTS: Final[frozenset[int]] = frozenset()
+
+
+class ConflictKind(StrEnum):
+    """Which rule a conflict breaks."""
+
+    ID = "id"  # the slice id is taken by another origin, or given twice
+    VLAN = "vlan"  # the VLAN has an owner there
+    DPID = "dpid"  # a controller would see the same DPID twice
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Why a change can't be made. ``text`` does not name the other slice; who may know it reads ``other_slice``."""
+
+    kind: ConflictKind
+    slice: str
+    vlan: int | None
+    other_slice: str
+    other_vlan: int | None
+    dpid: int | None  # None: every switch
+    ports: frozenset[int] | None  # what both want; None: every port
+    text: str
+
+
+class PlanRejectedError(VmocError):
+    """The plan has conflicts, or the registry has changed since it was made."""
+
+
+@dataclass(slots=True)
+class _Shown:
+    """What one controller is shown: presented DPIDs, and the segments that present physical ones."""
+
+    dpids: dict[int, Placed]
+    physical: dict[tuple[str, int], Placed]  # on named switches
+    physical_everywhere: dict[tuple[str, int], Placed]
+
+    def copy(self) -> _Shown:
+        return _Shown(dict(self.dpids), dict(self.physical), dict(self.physical_everywhere))
+
+
+class Snapshot:
+    """All slices at one moment. Immutable."""
+
+    __slots__ = ("_dpids", "_everywhere", "_shown", "_vlans", "slices")
+
+    slices: Mapping[str, Slice]
+
+    def __init__(self) -> None:
+        self.slices = MappingProxyType({})
+        self._vlans: dict[int, dict[str, Placed]] = {}  # VLAN, slice
+        self._everywhere: dict[int, dict[str, Placed]] = {}  # the part of it that is on every switch
+        self._dpids: dict[int, dict[int, tuple[Placed, ...]]] = {}  # DPID, VLAN
+        self._shown: dict[Endpoint | None, _Shown] = {}  # None is the default controller
+
+    def segments_on_vlan(self, vlan: int) -> tuple[Placed, ...]:
+        """Every segment of that VLAN, disabled slices included."""
+        return tuple(self._vlans.get(vlan, {}).values())
+
+    def segments_on(self, dpid: int, native_vlan: int = 0) -> Iterator[Placed]:
+        """Segments of enabled slices on a switch; ``native_vlan`` limits them to that VLAN."""
+        named = self._dpids.get(dpid, {})
+        if native_vlan:
+            groups: list[Iterable[Placed]] = [
+                self._everywhere.get(native_vlan, {}).values(),
+                named.get(native_vlan, ()),
+            ]
+        else:
+            groups = [*(placed.values() for placed in self._everywhere.values()), *named.values()]
+        for group in groups:
+            for placed in group:
+                if placed[0].enabled:
+                    yield placed
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a change would do: slice ids in order, and the snapshot it leads to (the old one if it has conflicts)."""
+
+    base: Snapshot
+    conflicts: tuple[Conflict, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    snapshot: Snapshot
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would change."""
+        return not (self.conflicts or self.added or self.removed or self.changed)
+
+
+def presented_dpid(scheme: DpidScheme, vlan: int, dpid: int) -> int:
+    """The DPID a virtual datapath shows: the switch's own, or ``vlan << 48 | low 48 bits``."""
+    return dpid if scheme is DpidScheme.PHYSICAL else vlan << 48 | dpid & 0xFFFF_FFFF_FFFF
+
+
+class Registry:
+    """Holds the current snapshot."""
+
+    __slots__ = ("snapshot",)
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+
+    def plan(self, slices: Iterable[Slice], *, origin: Origin, sharing: bool = False) -> Plan:
+        """Make ``slices`` everything that ``origin`` has; slices of other origins stay.
+
+        ``sharing`` lets slices have the same VLAN on a switch with different ports.
+        """
+        wanted = list(slices)
+        ids = {one.id for one in wanted}
+        gone = [one.id for one in self.snapshot.slices.values() if one.origin is origin and one.id not in ids]
+        return self.plan_change(wanted, gone, origin=origin, sharing=sharing)
+
+    def plan_change(self, put: Iterable[Slice], drop: Iterable[str], *, origin: Origin, sharing: bool = False) -> Plan:
+        """Add or replace ``put`` and remove ``drop``, all of ``origin``; everything else stays."""
+        base, draft = self.snapshot, _Draft(self.snapshot, sharing)
+        added: list[str] = []
+        changed: list[str] = []
+        todo: dict[str, Slice] = {}
+        for one in put:
+            new = one if one.origin is origin else replace(one, origin=origin)
+            old = base.slices.get(new.id)
+            if new.id in todo or (old is not None and old.origin is not origin):
+                draft.conflict(ConflictKind.ID, new, None, (todo.get(new.id) or new, None), text="the id is taken")
+            elif old is None:
+                added.append(new.id)
+                todo[new.id] = new
+            elif old != new:
+                changed.append(new.id)
+                todo[new.id] = new
+            else:
+                todo[new.id] = old
+        removed = [name for name in dict.fromkeys(drop) if name in base.slices and name not in todo]
+        for name in removed:
+            if base.slices[name].origin is not origin:
+                other = (base.slices[name], None)
+                draft.conflict(ConflictKind.ID, base.slices[name], None, other, text="the slice is of another origin")
+        for name in [*removed, *changed]:
+            draft.remove(base.slices[name])
+        for name in [*added, *changed]:
+            draft.add(todo[name])
+        if draft.conflicts:
+            snapshot = base
+        else:
+            snapshot = draft.finish() if added or removed or changed else base
+        return Plan(base, tuple(draft.conflicts), tuple(added), tuple(removed), tuple(changed), snapshot)
+
+    def adopt(self, plan: Plan) -> Snapshot:
+        """Make the plan's snapshot the current one.
+
+        Raises ``PlanRejectedError`` when it has conflicts or is not based on the current one.
+        """
+        if plan.conflicts:
+            raise PlanRejectedError(plan.conflicts[0].text)
+        if plan.base is not self.snapshot:
+            raise PlanRejectedError("the slices have changed since this plan was made; plan again")
+        self.snapshot = plan.snapshot
+        return self.snapshot
+
+
+class _Draft:
+    """A snapshot being made: copies what it touches, once, and shares the rest."""
+
+    def __init__(self, base: Snapshot, sharing: bool) -> None:
+        self.conflicts: list[Conflict] = []
+        self._base = base  # kept alive: _ours tells containers apart by identity
+        self._sharing = sharing
+        self._slices = dict(base.slices)
+        self._vlans = dict(base._vlans)
+        self._everywhere = dict(base._everywhere)
+        self._dpids = dict(base._dpids)
+        self._shown = dict(base._shown)
+        self._ours: set[int] = set()  # identities of the inner containers this draft may change
+
+    def finish(self) -> Snapshot:
+        snapshot = Snapshot()
+        snapshot.slices = MappingProxyType(self._slices)
+        snapshot._vlans, snapshot._everywhere = self._vlans, self._everywhere
+        snapshot._dpids, snapshot._shown = self._dpids, self._shown
+        return snapshot
+
+    def conflict(
+        self,
+        kind: ConflictKind,
+        one: Slice,
+        segment: Segment | None,
+        other: tuple[Slice, Segment | None],
+        *,
+        text: str,
+        dpid: int | None = None,
+        ports: frozenset[int] | None = None,
+    ) -> None:
+        vlan = None if segment is None else segment.vlan
+        other_vlan = None if other[1] is None else other[1].vlan
+        self.conflicts.append(Conflict(kind, one.id, vlan, other[0].id, other_vlan, dpid, ports, text))
+
+    # -- removing ------------------------------------------------------------------------------------------------------
+
+    def remove(self, one: Slice) -> None:
+        del self._slices[one.id]
+        for segment in one.segments:
+            key = (one.id, segment.vlan)
+            self._vlan(self._vlans, segment.vlan).pop(one.id, None)
+            if segment.attachments is None:
+                self._vlan(self._everywhere, segment.vlan).pop(one.id, None)
+            for attachment in segment.attachments or ():
+                on_switch = self._switch(attachment.dpid)
+                left = tuple(placed for placed in on_switch.pop(segment.vlan, ()) if placed[0].id != one.id)
+                if left:
+                    on_switch[segment.vlan] = left
+            for controller in segment.controllers or (None,):
+                shown = self._controller(controller)
+                shown.physical.pop(key, None)
+                shown.physical_everywhere.pop(key, None)
+                for attachment in segment.attachments or ():
+                    shown.dpids.pop(presented_dpid(segment.dpid, segment.vlan, attachment.dpid), None)
+        self._prune(one)
+
+    def _prune(self, one: Slice) -> None:
+        """Drop what has become empty, so that a registry whose slices come and go does not grow."""
+        for segment in one.segments:
+            for index in (self._vlans, self._everywhere):
+                if segment.vlan in index and not index[segment.vlan]:
+                    del index[segment.vlan]
+            for attachment in segment.attachments or ():
+                if not self._dpids.get(attachment.dpid, True):
+                    del self._dpids[attachment.dpid]
+            for controller in segment.controllers or (None,):
+                shown = self._shown.get(controller)
+                if shown is not None and not (shown.dpids or shown.physical or shown.physical_everywhere):
+                    del self._shown[controller]
+
+    # -- adding --------------------------------------------------------------------------------------------------------
+
+    def add(self, one: Slice) -> None:
+        self._slices[one.id] = one
+        for segment in one.segments:
+            placed = (one, segment)
+            on_vlan = self._vlan(self._vlans, segment.vlan)
+            if one.id in on_vlan:
+                text = f"the slice has VLAN {segment.vlan} twice"
+                self.conflict(ConflictKind.VLAN, one, segment, on_vlan[one.id], text=text)
+                continue
+            if segment.attachments is None:
+                self._claim_everywhere(placed, on_vlan)
+            else:
+                for attachment in segment.attachments:
+                    self._claim(placed, attachment)
+            on_vlan[one.id] = placed
+            for controller in segment.controllers or (None,):
+                self._show(placed, controller)
+
+    def _claim_everywhere(self, placed: Placed, on_vlan: Mapping[str, Placed]) -> None:
+        vlan = placed[1].vlan
+        for other in on_vlan.values():
+            claims: Iterable[Attachment | None] = (None,) if other[1].attachments is None else other[1].attachments
+            for claim in claims:
+                ports = self._contested(None, None if claim is None else claim.ports)
+                if ports is None or ports:
+                    dpid = None if claim is None else claim.dpid
+                    self.conflict(ConflictKind.VLAN, *placed, other, text=_taken(vlan, dpid), dpid=dpid, ports=ports)
+                    return
+        self._vlan(self._everywhere, vlan)[placed[0].id] = placed
+
+    def _claim(self, placed: Placed, attachment: Attachment) -> None:
+        vlan, dpid = placed[1].vlan, attachment.dpid
+        on_switch = self._switch(dpid)
+        owners = on_switch.get(vlan, ())
+        for other in (*self._everywhere.get(vlan, {}).values(), *owners):
+            theirs = other[1].attachment(dpid)
+            ports = self._contested(attachment.ports, theirs.ports if theirs is not None else _NO_PORTS)
+            if ports is None or ports or other[0] is placed[0]:
+                self.conflict(ConflictKind.VLAN, *placed, other, text=_taken(vlan, dpid), dpid=dpid, ports=ports)
+                return
+        on_switch[vlan] = (*owners, placed)
+
+    def _contested(self, ours: frozenset[int] | None, theirs: frozenset[int] | None) -> frozenset[int] | None:
+        """What both sides want; the empty set when they can share the VLAN on that switch."""
+        if not self._sharing:
+            return None
+        if ours is None:
+            return None if theirs is None else theirs - {LOCAL_PORT}
+        return ours - {LOCAL_PORT} if theirs is None else ours & theirs
+
+    def _show(self, placed: Placed, controller: Endpoint | None) -> None:
+        one, segment = placed
+        shown = self._controller(controller)
+        key = (one.id, segment.vlan)
+        if segment.dpid is DpidScheme.PHYSICAL and segment.attachments is None:
+            for other in (*shown.physical_everywhere.values(), *shown.physical.values()):
+                self._shown_twice(placed, other, controller, None)
+                return
+            shown.physical_everywhere[key] = placed
+            return
+        for attachment in segment.attachments or ():
+            presented = presented_dpid(segment.dpid, segment.vlan, attachment.dpid)
+            clash = shown.dpids.get(presented)
+            if clash is None and segment.dpid is DpidScheme.PHYSICAL:
+                clash = next(iter(shown.physical_everywhere.values()), None)
+            if clash is not None:
+                self._shown_twice(placed, clash, controller, attachment.dpid)
+                return
+            shown.dpids[presented] = placed
+            if segment.dpid is DpidScheme.PHYSICAL:
+                shown.physical[key] = placed
+
+    def _shown_twice(self, placed: Placed, other: Placed, controller: Endpoint | None, dpid: int | None) -> None:
+        name = "the default controller" if controller is None else str(controller)
+        where = "every switch" if dpid is None else f"switch {format_dpid(dpid)}"
+        text = f"{name} would see the same DPID twice for {where}"
+        self.conflict(ConflictKind.DPID, *placed, other, text=text, dpid=dpid)
+
+    # -- copy on write -------------------------------------------------------------------------------------------------
+
+    def _vlan(self, index: dict[int, dict[str, Placed]], vlan: int) -> dict[str, Placed]:
+        found = index.get(vlan)
+        if found is None or id(found) not in self._ours:
+            found = index[vlan] = dict(found or {})
+            self._ours.add(id(found))
+        return found
+
+    def _switch(self, dpid: int) -> dict[int, tuple[Placed, ...]]:
+        found = self._dpids.get(dpid)
+        if found is None or id(found) not in self._ours:
+            found = self._dpids[dpid] = dict(found or {})
+            self._ours.add(id(found))
+        return found
+
+    def _controller(self, controller: Endpoint | None) -> _Shown:
+        found = self._shown.get(controller)
+        if found is None or id(found) not in self._ours:
+            found = self._shown[controller] = found.copy() if found is not None else _Shown({}, {}, {})
+            self._ours.add(id(found))
+        return found
+
+
+def _taken(vlan: int, dpid: int | None) -> str:
+    return f"VLAN {vlan} on {'every switch' if dpid is None else 'switch ' + format_dpid(dpid)} has an owner already"
