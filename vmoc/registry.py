@@ -272,15 +272,17 @@ class _Draft:
                 self.conflict(ConflictKind.VLAN, one, segment, on_vlan[one.id], text=text)
                 continue
             if segment.attachments is None:
-                self._claim_everywhere(placed, on_vlan)
+                ours = self._claim_everywhere(placed, on_vlan)
+                switches: tuple[int, ...] = ()
             else:
-                for attachment in segment.attachments:
-                    self._claim(placed, attachment)
+                switches = tuple(one.dpid for one in segment.attachments if self._claim(placed, one))
+                ours = bool(switches)
             on_vlan[one.id] = placed
-            for controller in segment.controllers or (None,):
-                self._show(placed, controller)
+            if ours:  # what has clashed already is not told a second time for its DPID
+                for controller in segment.controllers or (None,):
+                    self._show(placed, controller, switches)
 
-    def _claim_everywhere(self, placed: Placed, on_vlan: Mapping[str, Placed]) -> None:
+    def _claim_everywhere(self, placed: Placed, on_vlan: Mapping[str, Placed]) -> bool:
         vlan = placed[1].vlan
         for other in on_vlan.values():
             claims: Iterable[Attachment | None] = (None,) if other[1].attachments is None else other[1].attachments
@@ -289,10 +291,11 @@ class _Draft:
                 if ports is None or ports:
                     dpid = None if claim is None else claim.dpid
                     self.conflict(ConflictKind.VLAN, *placed, other, text=_taken(vlan, dpid), dpid=dpid, ports=ports)
-                    return
+                    return False
         self._vlan(self._everywhere, vlan)[placed[0].id] = placed
+        return True
 
-    def _claim(self, placed: Placed, attachment: Attachment) -> None:
+    def _claim(self, placed: Placed, attachment: Attachment) -> bool:
         vlan, dpid = placed[1].vlan, attachment.dpid
         on_switch = self._switch(dpid)
         owners = on_switch.get(vlan, ())
@@ -301,8 +304,9 @@ class _Draft:
             ports = self._contested(attachment.ports, theirs.ports if theirs is not None else _NO_PORTS)
             if ports is None or ports or other[0] is placed[0]:
                 self.conflict(ConflictKind.VLAN, *placed, other, text=_taken(vlan, dpid), dpid=dpid, ports=ports)
-                return
+                return False
         on_switch[vlan] = (*owners, placed)
+        return True
 
     def _contested(self, ours: frozenset[int] | None, theirs: frozenset[int] | None) -> frozenset[int] | None:
         """What both sides want; the empty set when they can share the VLAN on that switch."""
@@ -312,24 +316,25 @@ class _Draft:
             return None if theirs is None else theirs - {LOCAL_PORT}
         return ours - {LOCAL_PORT} if theirs is None else ours & theirs
 
-    def _show(self, placed: Placed, controller: Endpoint | None) -> None:
+    def _show(self, placed: Placed, controller: Endpoint | None, switches: Iterable[int]) -> None:
         one, segment = placed
         shown = self._controller(controller)
         key = (one.id, segment.vlan)
         if segment.dpid is DpidScheme.PHYSICAL and segment.attachments is None:
-            for other in (*shown.physical_everywhere.values(), *shown.physical.values()):
+            other = next(iter((shown.physical_everywhere or shown.physical).values()), None)
+            if other is not None:
                 self._shown_twice(placed, other, controller, None)
-                return
-            shown.physical_everywhere[key] = placed
+            else:
+                shown.physical_everywhere[key] = placed
             return
-        for attachment in segment.attachments or ():
-            presented = presented_dpid(segment.dpid, segment.vlan, attachment.dpid)
+        for dpid in switches:
+            presented = presented_dpid(segment.dpid, segment.vlan, dpid)
             clash = shown.dpids.get(presented)
             if clash is None and segment.dpid is DpidScheme.PHYSICAL:
                 clash = next(iter(shown.physical_everywhere.values()), None)
             if clash is not None:
-                self._shown_twice(placed, clash, controller, attachment.dpid)
-                return
+                self._shown_twice(placed, clash, controller, dpid)
+                continue
             shown.dpids[presented] = placed
             if segment.dpid is DpidScheme.PHYSICAL:
                 shown.physical[key] = placed

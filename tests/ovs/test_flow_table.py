@@ -126,7 +126,7 @@ def test_a_slice_removed_while_its_switch_is_away_leaves_no_flow(lab: Lab) -> No
     lab.bridge()
     for vlan in (A, GONE):
         lab.talk(vlan, "br0p1", "br0p2")
-    lab.ovs.vsctl("del-controller", "br0")
+    lab.disconnect()
     assert lab.flows(GONE), "a switch in secure mode keeps its flows"
     lab.reload(a_slice("alice", A), **builtin)
     wait_until(lambda: lab.reloads() == 1, "the reload")

@@ -85,7 +85,7 @@ def test_vmoc_drains_on_sigterm(lab: Lab) -> None:
 
 def test_the_switch_loses_its_connection(lab: Lab) -> None:
     start(lab)
-    lab.ovs.vsctl("del-controller", "br0")
+    lab.disconnect()
     for vlan in (A, B):
         lab.unicast(vlan, "br0p1", "br0p2")
     lab.ovs.set_controller("br0", "tcp:127.0.0.1:6653")

@@ -30,6 +30,7 @@ class BridgeCounters:
 
     up: int = 0
     down: int = 0
+    unwanted_packet_ins: int = 0
     dropped_packet_ins: int = 0
     dropped_inputs: int = 0
 
@@ -59,6 +60,8 @@ class Bridge:
         outbox: int = 1024,
     ) -> None:
         self.counters = BridgeCounters()
+        self.packet_ins_wanted = True
+        """Whether any application listens to packet-ins; if none does they end here, at next to no cost."""
         self._deliver = deliver
         self._call_soon = call_soon
         self._packet_in_budget = packet_ins
@@ -100,6 +103,9 @@ class Bridge:
 
     def _admit(self, effect: OperatorInput) -> bool:
         if _is_packet_in(effect.message):
+            if not self.packet_ins_wanted:
+                self.counters.unwanted_packet_ins += 1
+                return False
             if self._packet_ins >= self._packet_in_budget:
                 self.counters.dropped_packet_ins += 1
                 return False

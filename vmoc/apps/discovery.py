@@ -141,6 +141,8 @@ class Discovery(OSKenApp):
     def state_change_handler(self, ev: Any) -> None:
         """A switch came, which starts a round, or went."""
         datapath = ev.datapath
+        if getattr(datapath, "key", (0, 0))[1]:
+            return  # a per-VLAN instance of a switch: its untagged frames are a slice's
         if ev.state != MAIN_DISPATCHER:
             with self._lock:
                 known = self._datapaths.get(datapath.id)

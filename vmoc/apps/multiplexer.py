@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from os_ken.base.app_manager import OSKenApp
+from os_ken.base.app_manager import OSKenApp, lookup_service_brick
 from os_ken.controller import ofp_event
 from os_ken.controller.handler import CONFIG_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from os_ken.lib import hub
@@ -28,6 +28,9 @@ from vmoc.mux.effects import OperatorInput, SwitchAppeared, SwitchVanished
 __all__ = ["AppError", "MirrorDatapath", "Multiplexer", "start", "stop"]
 
 LOG = logging.getLogger(__name__)
+
+INTEREST: Final = 1.0
+"""Seconds until an application that begins to listen to packet-ins gets them."""
 
 _running: Manager | None = None
 
@@ -77,15 +80,20 @@ class Multiplexer(OSKenApp):
         super().stop()
 
     def _run(self) -> None:
-        while True:
-            effect = self.bridge.receive()
+        while not self.bridge.closed:
+            effect = self.bridge.receive(INTEREST)
+            self.bridge.packet_ins_wanted = self._packet_ins_wanted()
             if effect is None:
-                return
+                continue
             try:
                 self.take(effect)
             except Exception as error:
                 # Handlers of os-ken's service run in this thread; one bad message must not end it.
                 LOG.warning("an os-ken handler failed on %s: %r", type(effect).__name__, error)
+
+    def _packet_ins_wanted(self) -> bool:
+        service = lookup_service_brick(ofp_event.NAME)
+        return service is None or bool(service.observers.get(ofp_event.EventOFPPacketIn))
 
     def take(self, effect: SwitchAppeared | SwitchVanished | OperatorInput) -> None:
         """Act on one effect of the core."""

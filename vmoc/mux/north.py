@@ -111,6 +111,9 @@ class NorthSession:
             except Refused as refused:
                 self.refuse(message, Refusal("decode", refused.reason, refused.detail), now)
                 continue
+            except Exception as bug:
+                self.refuse(message, Refusal("decode", errors.CODEC_BUG, f"{type(bug).__name__}: {bug}"), now)
+                continue
             if bucket is not None:
                 self.hub.counters.rate_limited[self.datapath.owner.id, names.message_name(version, message[1])] += 1
                 self._wait(messages[index:], bucket.ready_at())

@@ -58,6 +58,8 @@ def echo(session: NorthSession, message: bytes, now: float) -> Bucket | None:
 
 def experimenter(session: NorthSession, message: bytes, now: float) -> Bucket | None:
     """VENDOR and EXPERIMENTER: none is offered."""
+    if len(message) < (12 if session.version == OF10 else 16):
+        raise Refused(errors.BAD_LENGTH, f"{len(message)} bytes do not name an experimenter")
     raise Refused(errors.EXPERIMENTER)
 
 

@@ -38,6 +38,7 @@ _HEADER: Final = Struct("!BBHI")
 _ERROR: Final = Struct("!HH")
 _ELEMENT: Final = Struct("!HH")
 _VERSIONBITMAP: Final = 1
+_BITMAP_WORDS: Final = 8
 
 
 def message(version: int, kind: int, xid: int, body: bytes = b"") -> bytes:
@@ -86,7 +87,9 @@ def hello_versions(data: bytes) -> frozenset[int]:
             raise Refused(errors.HELLO_FAILED, f"HELLO element of length {length}")
         if kind == _VERSIONBITMAP and offered is None:
             found: set[int] = set()
-            for word, at in enumerate(range(position + 4, position + length - 3, 4)):
+            # A version is one byte: words beyond the eighth name none, and are not worth the time they would take.
+            words = range(position + 4, position + length - 3, 4)[:_BITMAP_WORDS]
+            for word, at in enumerate(words):
                 bits = int.from_bytes(data[at : at + 4], "big")
                 found.update(32 * word + bit for bit in range(32) if bits >> bit & 1)
             offered = frozenset(found)

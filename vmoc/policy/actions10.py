@@ -25,8 +25,11 @@ def narrow(grant: Grant, actions: list[a10.Action], outputs: Outputs) -> list[a1
             for port in outputs.expand(action[1]):
                 physical.append((kind, port, MAX_LEN if port == v10.CONTROLLER else action[2]))
         elif kind == a10.ENQUEUE:
+            if action[1] not in grant.ports and action[1] != v10.IN_PORT:
+                raise Refused(errors.FOREIGN_OUT_PORT, f"enqueue to port {action[1]:#x}")
+            ports = outputs.expand(action[1])
             _check_queue(grant, action[1], action[2])
-            physical += [(kind, port, action[2]) for port in outputs.expand(action[1])]
+            physical += [(kind, port, action[2]) for port in ports]
         elif kind == a10.STRIP_VLAN:
             if not grant.hides_tag:
                 raise Refused(errors.VLAN_ACTION, "strip_vlan would take the frame out of the slice")
@@ -46,8 +49,6 @@ def _check_queue(grant: Grant, port: int, queue: int) -> None:
     if port == v10.IN_PORT:
         if not grant.queue_everywhere(queue):
             raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} is not granted on every port")
-    elif port not in grant.ports:
-        raise Refused(errors.FOREIGN_OUT_PORT, f"enqueue to port {port:#x}")
     elif queue not in grant.queues.get(port, ()):
         raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} of port {port}")
 
@@ -60,7 +61,9 @@ def _check_vid(grant: Grant, vid: int) -> None:
 
 
 def _check_pcp(grant: Grant, pcp: int) -> None:
+    if grant.hides_tag:
+        raise Refused(errors.VLAN_ACTION, f"set_vlan_pcp {pcp}")
     if pcp > 7:
         raise Refused(errors.ACTION_ARGUMENT, f"set_vlan_pcp {pcp}")
-    if grant.hides_tag or grant.policy.pcp == "reject":
-        raise Refused(errors.VLAN_ACTION, "set_vlan_pcp")
+    if grant.policy.pcp == "reject":
+        raise Refused(errors.VLAN_ACTION, f"set_vlan_pcp {pcp}")

@@ -15,8 +15,9 @@ from vmoc.policy.outputs import Outputs
 MAX_LEN: Final = 0xFFFF
 
 _UNSETTABLE: Final = frozenset((0, 1, 2, 5, 10, 38, 39))
-_PASSED: Final = frozenset((a13.COPY_TTL_OUT, a13.COPY_TTL_IN, a13.SET_MPLS_TTL, a13.DEC_MPLS_TTL))
-_PASSED_IP: Final = frozenset((a13.SET_NW_TTL, a13.DEC_NW_TTL))
+_PASSED: Final = frozenset(
+    (a13.COPY_TTL_OUT, a13.COPY_TTL_IN, a13.SET_MPLS_TTL, a13.DEC_MPLS_TTL, a13.SET_NW_TTL, a13.DEC_NW_TTL)
+)
 
 
 def narrow(
@@ -39,7 +40,7 @@ def narrow(
             _check_set_field(grant, action[1], action[2])
             physical.append(action)
         elif kind in (a13.PUSH_VLAN, a13.POP_VLAN):
-            if kind == a13.PUSH_VLAN and action[1] not in (0x8100, 0x88A8):
+            if kind == a13.PUSH_VLAN and action[1] not in (0x8100, 0x88A8) and not grant.hides_tag:
                 raise Refused(errors.ACTION_ARGUMENT, f"push_vlan {action[1]:#06x}")
             raise Refused(errors.VLAN_ACTION, "push_vlan" if kind == a13.PUSH_VLAN else "pop_vlan")
         elif kind == a13.SET_QUEUE:
@@ -53,7 +54,7 @@ def narrow(
                 raise Refused(errors.UNKNOWN_GROUP, f"group {action[1]}")
             _check_queue(grant, queue, None)
             physical.append((kind, group))
-        elif kind in _PASSED or kind in _PASSED_IP:
+        elif kind in _PASSED:
             physical.append(action)
         else:  # MPLS and PBB tags: they would hide the VLAN on some switches
             raise Refused(errors.ACTION_TYPE, f"action type {kind}")
@@ -63,9 +64,9 @@ def narrow(
 
 
 def _check_queue(grant: Grant, queue: int | None, port: int | None) -> None:
-    if queue is None or port in (v13.CONTROLLER, v13.TABLE):
+    if queue is None or port == v13.CONTROLLER:
         return
-    if port is None or port == v13.IN_PORT:
+    if port in (None, v13.IN_PORT, v13.TABLE):  # where it leaves is not known here
         if not grant.queue_everywhere(queue):
             raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} is not granted on every port")
     elif queue not in grant.queues.get(port, ()):
@@ -76,6 +77,8 @@ def _check_set_field(grant: Grant, number: int, value: int) -> None:
     field = oxm.FIELDS[number]
     if number in _UNSETTABLE:
         raise Refused(errors.SET_FIELD_TYPE, f"set_field {field.name}")
+    if number == oxm.VLAN_PCP and grant.hides_tag:
+        raise Refused(errors.VLAN_ACTION, f"set_field vlan_pcp={value}")
     if value >> field.bits:
         raise Refused(errors.SET_FIELD_VALUE, f"set_field {field.name}={value:#x}")
     if number == oxm.VLAN_VID:
@@ -83,8 +86,8 @@ def _check_set_field(grant: Grant, number: int, value: int) -> None:
             raise Refused(errors.SET_FIELD_VALUE, f"set_field vlan_vid={value:#06x}")
         if grant.hides_tag or value != oxm.VID_PRESENT | grant.vlan:
             raise Refused(errors.VLAN_ACTION, f"set_field vlan_vid={value:#06x}")
-    elif number == oxm.VLAN_PCP and (grant.hides_tag or grant.policy.pcp == "reject"):
-        raise Refused(errors.VLAN_ACTION, "set_field vlan_pcp")
+    elif number == oxm.VLAN_PCP and grant.policy.pcp == "reject":
+        raise Refused(errors.VLAN_ACTION, f"set_field vlan_pcp={value}")
 
 
 def narrow_instructions(

@@ -12,8 +12,8 @@ from typing import Final
 
 from vmoc import errors
 from vmoc.errors import Refused
-from vmoc.openflow import v10, v13
-from vmoc.openflow.header import NO_BUFFER
+from vmoc.openflow import stats, v10, v13
+from vmoc.openflow.header import MAX_LENGTH, NO_BUFFER
 from vmoc.openflow.v10 import actions as a10
 from vmoc.openflow.v10 import flow as f10
 from vmoc.openflow.v10 import match as m10
@@ -29,6 +29,8 @@ from vmoc.policy.verdict import Finding, Refusal, Rule, run
 TOP_PRIORITY: Final = 0xFFFF
 COMMANDS: Final = ("add", "modify", "modify_strict", "delete", "delete_strict")
 DELETES: Final = (v10.DELETE, v10.DELETE_STRICT)
+_ROOM10: Final = MAX_LENGTH - stats.BODY[1] - f10.ENTRY_FIXED
+_ROOM13: Final = MAX_LENGTH - stats.BODY[4] - f13.ENTRY_MATCH - oxm.LONGEST
 
 
 @dataclass(slots=True)
@@ -199,9 +201,13 @@ def _buffer(change: FlowChange) -> str:
 
 
 def _size(change: FlowChange) -> str:
-    size = (f10.FIXED if change.grant.version == 1 else f13.MATCH_AT) + len(change.match) + len(change.body)
-    if size > 0xFFFF:
-        raise Refused(errors.TOO_MANY_ACTIONS, "the expanded message would not fit OpenFlow's 16-bit length")
+    # What the controller meant must fit a statistics reply too, and what the switch holds another flow's match.
+    if change.parsed10 is not None:
+        meant, room = len(change.data) - f10.FIXED, _ROOM10
+    else:
+        meant, room = len(change.data) - f13.MATCH_AT, _ROOM13
+    if not change.deletes and max(meant, len(change.body)) > room:
+        raise Refused(errors.TOO_MANY_ACTIONS, "the flow would not fit a message or a statistics reply")
     return f"{len(change.body)} bytes of actions"
 
 

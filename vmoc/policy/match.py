@@ -1,9 +1,11 @@
 """Match translation: from what the controller means to what the switch may hold.
 
-Every physical match carries the exact VID of the slice (on a native switch:
-no VLAN at all), whatever form the controller chose: absent, exact, masked.
-The VLAN is judged on value and mask together, because a set wildcard bit or
-an empty mask makes a specific-looking value mean "any".
+Every physical match carries the exact VID of the slice, whatever form the
+controller chose: absent, exact, masked. (On a native switch it carries none:
+at most it says "untagged", if the controller did.) The VLAN is judged on
+value and mask together, because a set wildcard bit or an empty mask makes a
+specific-looking value mean "any". Masks of all ones and of none are written
+the one way a switch reports them, so that one entry has one identity.
 """
 
 from __future__ import annotations
@@ -29,14 +31,13 @@ def narrow10(grant: Grant, match: int) -> int:
         raise Refused(errors.FOREIGN_VLAN, f"match names dl_vlan {vlan:#06x}, the slice has {_own(grant)}")
     if not wild & m10.W_IN_PORT and m10.in_port_of(match) not in grant.ports:
         raise Refused(errors.FOREIGN_IN_PORT, f"match names in_port {m10.in_port_of(match)}")
-    if grant.native:
-        return m10.canonical(match)
-    wild &= ~m10.W_DL_VLAN
     if grant.hides_tag:
         # Controllers copy pcp 0 from untagged frames; kept, it would miss every frame of another priority.
         wild |= m10.W_DL_VLAN_PCP
-    match = match & ~(m10.F_WILDCARDS | m10.F_DL_VLAN) | wild << _WILDCARDS_AT | grant.vlan << _VLAN_AT
-    return m10.canonical(match)
+    if not grant.native:
+        wild &= ~m10.W_DL_VLAN
+        match = match & ~m10.F_DL_VLAN | grant.vlan << _VLAN_AT
+    return m10.canonical(match & ~m10.F_WILDCARDS | wild << _WILDCARDS_AT)
 
 
 def is_exact10(match: int) -> bool:
@@ -46,8 +47,7 @@ def is_exact10(match: int) -> bool:
 
 def narrow13(grant: Grant, match: oxm.Match) -> oxm.Match:
     """The physical 1.3 match; ``MATCH_PREREQ``, ``FOREIGN_VLAN`` or ``FOREIGN_IN_PORT``."""
-    if grant.hides_tag and any(number == oxm.VLAN_PCP for number, _, _ in match):
-        raise Refused(errors.MATCH_PREREQ, "vlan_pcp in an untagged network")
+    check_prerequisites13(grant, match)
     physical: list[oxm.Oxm] = []
     for number, value, mask in match:
         if number == oxm.VLAN_VID:
@@ -60,11 +60,25 @@ def narrow13(grant: Grant, match: oxm.Match) -> oxm.Match:
                 raise Refused(errors.FOREIGN_IN_PORT, f"match names in_port {value}")
         elif number == oxm.IN_PHY_PORT and value not in grant.ports:
             raise Refused(errors.FOREIGN_IN_PORT, f"match names in_phy_port {value}")
+        if mask is not None:
+            full = (1 << oxm.FIELDS[number].bits) - 1
+            mask &= full
+            if number == oxm.VLAN_VID and mask & oxm.VID_PRESENT:
+                mask = full  # "no tag" already: the other bits say nothing
+            if not mask:
+                continue
+            mask = None if mask == full else mask
         physical.append((number, value, mask))
-    oxm.check_prerequisites(match)
     if not grant.native:
         physical.append((oxm.VLAN_VID, oxm.VID_PRESENT | grant.vlan, None))
     return tuple(sorted(physical, key=lambda field: field[0]))
+
+
+def check_prerequisites13(grant: Grant, match: oxm.Match) -> None:
+    """Raise ``MATCH_PREREQ`` for a field without the one it needs; where no tag is seen, none has a priority."""
+    if grant.hides_tag and any(number == oxm.VLAN_PCP for number, _, _ in match):
+        raise Refused(errors.MATCH_PREREQ, "vlan_pcp in an untagged network")
+    oxm.check_prerequisites(match)
 
 
 def _names_own_vlan(grant: Grant, value: int, mask: int | None) -> bool:

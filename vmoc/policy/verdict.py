@@ -44,7 +44,7 @@ def run(rules: Sequence[Rule[Case]], case: Case, trace: list[Finding] | None = N
             text = rule(case)
         except Refused as refused:
             refusal = Refusal(name, refused.reason, refused.detail)
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError, ArithmeticError) as bug:
+        except Exception as bug:
             refusal = Refusal(name, errors.CODEC_BUG, f"{type(bug).__name__} in rule {name}")
         else:
             if trace is not None:

@@ -68,6 +68,15 @@ def test_packet_ins_are_dropped_first() -> None:
     assert received(bridge) == [OperatorInput(ONE, PACKET)]
 
 
+def test_packet_ins_nobody_wants_are_not_queued() -> None:
+    bridge = Bridge(lambda _: None, lambda _: None)
+    bridge.packet_ins_wanted = False
+    bridge.sink(OperatorInput(ONE, PACKET))
+    bridge.sink(OperatorInput(ONE, BARRIER))
+    assert received(bridge) == [OperatorInput(ONE, BARRIER)]
+    assert bridge.counters.unwanted_packet_ins == 1 and bridge.counters.dropped_packet_ins == 0
+
+
 def test_a_flapping_switch_does_not_fill_the_queue() -> None:
     bridge = Bridge(lambda _: None, lambda _: None, packet_ins=1)
     for _ in range(50):

@@ -147,5 +147,12 @@ def test_a_link_not_seen_any_more_is_dropped(cable: Cable, app: Any, monkeypatch
     assert links() == set()
 
 
+def test_nothing_is_sent_into_a_slice_whose_frames_are_untagged(cable: Cable) -> None:
+    native = cable.core.appear(9, 4, (1, 2), native=101)
+    appear(cable)
+    wait_until(lambda: links() == BOTH, "the link")
+    assert [key for key, _ in cable.core.sent if key == native] == []
+
+
 def test_no_graph_without_the_application() -> None:
     assert discovery.graph() is None

@@ -161,6 +161,16 @@ def test_several_applications_may_send_at_once(core: Core) -> None:
     assert len({data[4:8] for data in barriers}) == 800
 
 
+def test_packet_ins_pass_only_while_somebody_listens_to_them() -> None:
+    with running() as core:
+        wait_until(lambda: not core.bridge.packet_ins_wanted, "nobody to listen")
+    with running(SAMPLE) as core:
+        key = core.appear(7, 4, (1,))
+        saw("main", 7)
+        core.input(key, packet_in(4, 1, frame(mac(1), mac(2), None)))
+        saw("packet-in", frame(mac(1), mac(2), None))
+
+
 def test_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     def listen(*_: object) -> None:
         raise AssertionError("os-ken listens")

@@ -51,13 +51,14 @@ def parse(data: bytes, start: int, end: int) -> list[Action]:
     """The actions in ``data[start:end]``.
 
     Raises ``ACTION_LENGTH`` for a length below 8, odd, overrunning or wrong for
-    its type, ``ACTION_EXPERIMENTER`` and ``ACTION_TYPE`` for what 1.0 does not offer.
+    its type, ``ACTION_EXPERIMENTER`` and ``ACTION_TYPE`` for what 1.0 does not offer,
+    ``BAD_LENGTH`` for bytes after the last one.
     """
     actions: list[Action] = []
     position = start
     while position < end:
         if end - position < 8:
-            raise Refused(errors.ACTION_LENGTH, f"{end - position} bytes left where an action should be")
+            raise Refused(errors.BAD_LENGTH, f"{end - position} bytes after the last action")
         kind, length = _HEAD.unpack_from(data, position)
         if length < 8 or length & 7 or position + length > end:
             raise Refused(errors.ACTION_LENGTH, f"action of type {kind} states length {length}")

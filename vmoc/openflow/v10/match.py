@@ -55,6 +55,10 @@ F_NW_DST: Final = _field(32, 4)
 F_TP_SRC: Final = _field(36, 2)
 F_TP_DST: Final = _field(38, 2)
 
+# Only these bits of their byte mean anything (5.2.3); a switch ignores the others.
+_PCP: Final = F_DL_VLAN_PCP // 0xFF * 0x07
+_DSCP: Final = F_NW_TOS // 0xFF * 0xFC
+
 _SIMPLE: Final = (
     (W_IN_PORT, F_IN_PORT),
     (W_DL_VLAN, F_DL_VLAN),
@@ -64,8 +68,8 @@ _SIMPLE: Final = (
     (W_NW_PROTO, F_NW_PROTO),
     (W_TP_SRC, F_TP_SRC),
     (W_TP_DST, F_TP_DST),
-    (W_DL_VLAN_PCP, F_DL_VLAN_PCP),
-    (W_NW_TOS, F_NW_TOS),
+    (W_DL_VLAN_PCP, _PCP),
+    (W_NW_TOS, _DSCP),
 )
 
 
@@ -142,7 +146,9 @@ def pack(**fields: int) -> bytes:
     """A canonical match from the named fields, everything else wildcarded.
 
     Names: in_port, dl_src, dl_dst, dl_vlan, dl_vlan_pcp, dl_type, nw_tos, nw_proto,
-    nw_src, nw_dst, tp_src, tp_dst; values are integers. ``KeyError`` on another name.
+    nw_src, nw_dst, tp_src, tp_dst; values are integers. ``KeyError`` on another name,
+    ``ValueError`` on a value that does not fit its field. Fields without their
+    prerequisite are left out, as ``canonical`` does.
     """
     wild, value = CANONICAL_ALL, 0
     for name, number in fields.items():
@@ -153,8 +159,11 @@ def pack(**fields: int) -> bytes:
             wild &= ~(0x3F << NW_DST_SHIFT)
         else:
             wild &= ~bit
-        value |= number * (field & -field) & field
-    return (wild << 8 * (LENGTH - 4) | value).to_bytes(LENGTH, "big")
+        placed = number * (field & -field)
+        if placed & ~field or number < 0:
+            raise ValueError(f"{name} cannot be {number}")
+        value |= placed
+    return canonical(wild << 8 * (LENGTH - 4) | value).to_bytes(LENGTH, "big")
 
 
 _BY_NAME: Final = {

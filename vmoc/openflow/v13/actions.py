@@ -67,13 +67,13 @@ def parse(data: bytes, start: int, end: int) -> list[Action]:
 
     Raises ``ACTION_LENGTH``, ``ACTION_TYPE`` (the 1.1 types 1..10, 13, 14 too,
     although Open vSwitch takes them), ``ACTION_EXPERIMENTER``,
-    ``SET_FIELD_FORM`` and ``SET_FIELD_TYPE``.
+    ``SET_FIELD_FORM``, ``SET_FIELD_TYPE``, ``BAD_LENGTH`` for bytes after the last one.
     """
     actions: list[Action] = []
     position = start
     while position < end:
         if end - position < 8:
-            raise Refused(errors.ACTION_LENGTH, f"{end - position} bytes left where an action should be")
+            raise Refused(errors.BAD_LENGTH, f"{end - position} bytes after the last action")
         kind, length = _HEAD.unpack_from(data, position)
         if length < 8 or length & 7 or position + length > end:
             raise Refused(errors.ACTION_LENGTH, f"action of type {kind} states length {length}")

@@ -99,9 +99,10 @@ def parse_entries(data: bytes, start: int) -> list[Entry]:
         if length < ENTRY_MATCH + 8 or position + length > end:
             raise Refused(errors.BAD_LENGTH, f"flow statistics entry of length {length}")
         raw = data[position : position + length]
-        match_length = (raw[50] << 8 | raw[51]) + 7 & ~7
-        if ENTRY_MATCH + match_length > length:
-            raise Refused(errors.BAD_LENGTH, "flow statistics match overruns its entry")
+        stated = raw[50] << 8 | raw[51]
+        match_length = (stated + 7) & ~7
+        if stated < 4 or ENTRY_MATCH + match_length > length:
+            raise Refused(errors.BAD_LENGTH, f"flow statistics match of length {stated}")
         entries.append(
             Entry(
                 raw[2],

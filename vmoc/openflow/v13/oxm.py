@@ -2,7 +2,9 @@
 
 ofp_match: type 2 (1 = OXM), length 2 (without padding), then OXM TLVs, padded
 to 8. An OXM header is class 2, field and has-mask 1, payload length 1. A match
-is a tuple of (field, value, mask) in ascending field order; mask None is exact.
+is a tuple of (field, value, mask) in ascending field order; mask None is exact,
+and a mask of every significant bit is read as None, because a switch takes both
+for the same flow.
 """
 
 from __future__ import annotations
@@ -39,6 +41,11 @@ class Field(NamedTuple):
     size: int
     bits: int
     maskable: bool
+
+    @property
+    def full(self) -> int:
+        """The mask of all significant bits."""
+        return (1 << self.bits) - 1
 
 
 FIELDS: Final[dict[int, Field]] = {
@@ -125,7 +132,8 @@ _PREREQUISITES: Final[dict[int, tuple[int, tuple[int, ...]]]] = {
 
 Oxm = tuple[int, int, int | None]
 Match = tuple[Oxm, ...]
-MAX_FIELDS: Final = 8192
+LONGEST: Final = (4 + sum(4 + (f.size << f.maskable) for f in FIELDS.values()) + 7) & ~7
+"""Bytes of the longest ofp_match there can be: every field once, masked where it may be."""
 
 
 def parse_one(data: bytes, position: int, end: int) -> tuple[Oxm, int]:
@@ -169,12 +177,16 @@ def parse(data: bytes, start: int, limit: int) -> tuple[Match, int]:
     while position < end:
         oxm, position = parse_one(data, position, end)
         number, value, mask = oxm
+        field = FIELDS[number]
         if number in found:
-            raise Refused(errors.MATCH_DUPLICATE, f"{FIELDS[number].name} appears twice")
+            raise Refused(errors.MATCH_DUPLICATE, f"{field.name} appears twice")
         if mask is not None and value & ~mask:
-            raise Refused(errors.MATCH_WILDCARDS, f"{FIELDS[number].name} has value bits outside its mask")
-        if value >> FIELDS[number].bits:
-            raise Refused(errors.MATCH_VALUE, f"{FIELDS[number].name} is out of range")
+            raise Refused(errors.MATCH_WILDCARDS, f"{field.name} has value bits outside its mask")
+        if value >> field.bits:
+            raise Refused(errors.MATCH_VALUE, f"{field.name} is out of range")
+        if mask is not None:
+            mask &= field.full
+            oxm = number, value, None if mask == field.full else mask
         found[number] = oxm
     return tuple(found[number] for number in sorted(found)), after
 
@@ -216,7 +228,7 @@ def covers(general: Match, special: Match) -> bool:
     """Whether every packet of ``special`` is one of ``general``."""
     inside = {number: (value, mask) for number, value, mask in special}
     for number, value, mask in general:
-        full = (1 << 8 * FIELDS[number].size) - 1
+        full = FIELDS[number].full
         wanted = full if mask is None else mask
         got, got_mask = inside.get(number, (0, 0))
         have = full if got_mask is None else got_mask
