@@ -126,12 +126,17 @@ class Scene:
         self.ovs = stack.enter_context(PrivateOvs())
         self.directory = self.ovs.directory
         story.tell("A private Open vSwitch runs, in a network namespace of its own.")
+        self.vmoc_log = ""
+        stack.callback(self._keep_log)  # when VMOC has ended, before the directory goes
         self.vmoc = stack.enter_context(vmoc.Vmoc(self.directory, configuration("a", "b")))
         story.tell(f"VMOC runs: vmoc run -c {self.vmoc.file}")
         self.controller = self.start_controller("simple_switch_13")
         story.tell("Slice a's controller runs: an os-ken learning switch that knows nothing of VMOC.")
         self.rack = stack.enter_context(Rack(self.ovs, controller=("127.0.0.1", OPENFLOW_PORT)))
         story.tell(f"The rack stands: {len(SWITCHES)} switches, {HOSTS} compute nodes, {HOSTS} hosts in each slice.")
+
+    def _keep_log(self) -> None:
+        self.vmoc_log = self.vmoc.output()
 
     def start_controller(self, app: str) -> Process:
         """Start one of the controllers on slice a's port."""
@@ -401,25 +406,24 @@ def main(argv: list[str] | None = None) -> int:
 
     story = Story(console)
     os.environ[TOKEN] = secrets.token_hex(8)
-    log_tail, directory = "", None
+    scene: Scene | None = None
     with _signals_end_it():
         with contextlib.ExitStack() as stack:
-            scene = None
             try:
                 scene = Scene(story, stack)
-                directory = scene.directory
                 tell(story, scene)
                 if options.keep:
                     explore(story, scene)
             except (WaitedTooLongError, RuntimeError) as error:
                 story.check("The story could be told to its end", str(error), False)
-            if scene is not None and not story.held:
-                log_tail = "\n".join(scene.vmoc.output().splitlines()[-15:])
             story.tell("Taking everything down.")
         token = f"{TOKEN}={os.environ[TOKEN]}"
         with contextlib.suppress(WaitedTooLongError):
             wait_until(lambda: not descendants(token), "every process to end", timeout=5)
-        left = len(descendants(token)) + (directory is not None and directory.exists())
+        left = len(descendants(token)) + (scene is not None and scene.directory.exists())
+        log = scene.vmoc_log.splitlines() if scene is not None else []
+        faults = [line for line in log if "level=error" in line or "Traceback" in line]
+        story.check("VMOC logged no error of its own", f"{len(faults)} in {len(log)} lines", not faults and bool(log))
         story.check("Nothing is left behind", f"{left} processes, namespaces or files", left == 0)
 
     if options.json:
@@ -434,8 +438,8 @@ def main(argv: list[str] | None = None) -> int:
         console.print(story.table())
         outcome = "Every line held" if story.held else "NOT every line held"
         console.print(f"{outcome}, in {story.seconds:.0f} s.", highlight=False)
-    if log_tail:
-        console.print("\nThe end of VMOC's log:\n" + log_tail, markup=False, highlight=False)
+    if log and not story.held:
+        console.print("\nFrom VMOC's log:", *(faults or log)[-15:], sep="\n", markup=False, highlight=False)
     return 0 if story.held else 1
 
 

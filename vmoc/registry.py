@@ -3,8 +3,7 @@
 A change is planned first (conflicts, and what it would add, remove and
 change), then adopted; the result is an immutable snapshot. Snapshots share
 what did not change, and every question about a segment is a dictionary
-look-up, so the cost of a change depends on the change and not on how many
-slices there are.
+look-up, so a change costs nearly the same however many slices there are.
 
 The rules (vetting D.1): a VLAN on a switch has one owner, a slice has a VLAN
 once, and no controller is shown the same DPID twice. A segment without
@@ -17,16 +16,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from vmoc.errors import VmocError
+from vmoc.layered import Layered
 from vmoc.model import Attachment, DpidScheme, Endpoint, Origin, Segment, Slice, format_dpid
 
 LOCAL_PORT: Final = 0xFFFFFFFE
 """The switch's own port; "all ports" (None) does not include it."""
 
 Placed = tuple[Slice, Segment]
+K = TypeVar("K")
+V = TypeVar("V")
 _NO_PORTS: Final[frozenset[int]] = frozenset()
+_NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
 class ConflictKind(StrEnum):
@@ -59,38 +62,41 @@ class PlanRejectedError(VmocError):
 class _Shown:
     """What one controller is shown: presented DPIDs, and the segments that present physical ones."""
 
-    dpids: dict[int, Placed]
-    physical: dict[tuple[str, int], Placed]  # on named switches
-    physical_everywhere: dict[tuple[str, int], Placed]
+    dpids: Layered[int, Placed]
+    physical: Layered[tuple[str, int], Placed]  # on named switches
+    physical_everywhere: Layered[tuple[str, int], Placed]
 
     def copy(self) -> _Shown:
-        return _Shown(dict(self.dpids), dict(self.physical), dict(self.physical_everywhere))
+        return _Shown(self.dpids.copy(), self.physical.copy(), self.physical_everywhere.copy())
 
 
 class Snapshot:
     """All slices at one moment. Immutable."""
 
-    __slots__ = ("_dpids", "_everywhere", "_shown", "_vlans", "slices")
-
-    slices: Mapping[str, Slice]
+    __slots__ = ("_dpids", "_everywhere", "_shown", "_slices", "_vlans")
 
     def __init__(self) -> None:
-        self.slices = MappingProxyType({})
-        self._vlans: dict[int, dict[str, Placed]] = {}  # VLAN, slice
-        self._everywhere: dict[int, dict[str, Placed]] = {}  # the part of it that is on every switch
-        self._dpids: dict[int, dict[int, tuple[Placed, ...]]] = {}  # DPID, VLAN
-        self._shown: dict[Endpoint | None, _Shown] = {}  # None is the default controller
+        self._slices: Layered[str, Slice] = Layered()
+        self._vlans: Layered[int, Layered[str, Placed]] = Layered()  # VLAN, slice
+        self._everywhere: Layered[int, Layered[str, Placed]] = Layered()  # the part of it that is on every switch
+        self._dpids: Layered[int, Layered[int, tuple[Placed, ...]]] = Layered()  # DPID, VLAN
+        self._shown: Layered[Endpoint | None, _Shown] = Layered()  # None is the default controller
+
+    @property
+    def slices(self) -> Mapping[str, Slice]:
+        """Every slice by its id."""
+        return MappingProxyType(self._slices)
 
     def segments_on_vlan(self, vlan: int) -> tuple[Placed, ...]:
         """Every segment of that VLAN, disabled slices included."""
-        return tuple(self._vlans.get(vlan, {}).values())
+        return tuple(self._vlans.get(vlan, _NONE).values())
 
     def segments_on(self, dpid: int, native_vlan: int = 0) -> Iterator[Placed]:
         """Segments of enabled slices on a switch; ``native_vlan`` limits them to that VLAN."""
-        named = self._dpids.get(dpid, {})
+        named = self._dpids.get(dpid, _NONE)
         if native_vlan:
             groups: list[Iterable[Placed]] = [
-                self._everywhere.get(native_vlan, {}).values(),
+                self._everywhere.get(native_vlan, _NONE).values(),
                 named.get(native_vlan, ()),
             ]
         else:
@@ -195,16 +201,16 @@ class _Draft:
         self.conflicts: list[Conflict] = []
         self._base = base  # kept alive: _ours tells containers apart by identity
         self._sharing = sharing
-        self._slices = dict(base.slices)
-        self._vlans = dict(base._vlans)
-        self._everywhere = dict(base._everywhere)
-        self._dpids = dict(base._dpids)
-        self._shown = dict(base._shown)
+        self._slices = base._slices.copy()
+        self._vlans = base._vlans.copy()
+        self._everywhere = base._everywhere.copy()
+        self._dpids = base._dpids.copy()
+        self._shown = base._shown.copy()
         self._ours: set[int] = set()  # identities of the inner containers this draft may change
 
     def finish(self) -> Snapshot:
         snapshot = Snapshot()
-        snapshot.slices = MappingProxyType(self._slices)
+        snapshot._slices = self._slices
         snapshot._vlans, snapshot._everywhere = self._vlans, self._everywhere
         snapshot._dpids, snapshot._shown = self._dpids, self._shown
         return snapshot
@@ -239,6 +245,8 @@ class _Draft:
                 if left:
                     on_switch[segment.vlan] = left
             for controller in segment.controllers or (None,):
+                if controller not in self._shown:
+                    continue
                 shown = self._controller(controller)
                 shown.physical.pop(key, None)
                 shown.physical_everywhere.pop(key, None)
@@ -285,12 +293,12 @@ class _Draft:
     def _claim_everywhere(self, placed: Placed, on_vlan: Mapping[str, Placed]) -> bool:
         vlan = placed[1].vlan
         for other in on_vlan.values():
-            claims: Iterable[Attachment | None] = (None,) if other[1].attachments is None else other[1].attachments
-            for claim in claims:
-                ports = self._contested(None, None if claim is None else claim.ports)
-                if ports is None or ports:
-                    dpid = None if claim is None else claim.dpid
-                    self.conflict(ConflictKind.VLAN, *placed, other, text=_taken(vlan, dpid), dpid=dpid, ports=ports)
+            for dpid, ports in self._granted(other):
+                contested = self._contested(None, ports)
+                if contested is None or contested:
+                    self.conflict(
+                        ConflictKind.VLAN, *placed, other, text=_taken(vlan, dpid), dpid=dpid, ports=contested
+                    )
                     return False
         self._vlan(self._everywhere, vlan)[placed[0].id] = placed
         return True
@@ -299,7 +307,7 @@ class _Draft:
         vlan, dpid = placed[1].vlan, attachment.dpid
         on_switch = self._switch(dpid)
         owners = on_switch.get(vlan, ())
-        for other in (*self._everywhere.get(vlan, {}).values(), *owners):
+        for other in (*self._everywhere.get(vlan, _NONE).values(), *owners):
             theirs = other[1].attachment(dpid)
             ports = self._contested(attachment.ports, theirs.ports if theirs is not None else _NO_PORTS)
             if ports is None or ports or other[0] is placed[0]:
@@ -307,6 +315,18 @@ class _Draft:
                 return False
         on_switch[vlan] = (*owners, placed)
         return True
+
+    def _granted(self, placed: Placed) -> Iterator[tuple[int | None, frozenset[int] | None]]:
+        """The switches (None: every one) and ports that a segment holds; what has clashed it does not hold."""
+        one, segment = placed
+        if segment.attachments is None:
+            if one.id in self._everywhere.get(segment.vlan, _NONE):
+                yield None, None
+            return
+        for attachment in segment.attachments:
+            if any(owner is placed for owner in self._dpids.get(attachment.dpid, _NONE).get(segment.vlan, ())):
+                held = segment.attachment(attachment.dpid)
+                yield attachment.dpid, held.ports if held is not None else _NO_PORTS
 
     def _contested(self, ours: frozenset[int] | None, theirs: frozenset[int] | None) -> frozenset[int] | None:
         """What both sides want; the empty set when they can share the VLAN on that switch."""
@@ -318,9 +338,11 @@ class _Draft:
 
     def _show(self, placed: Placed, controller: Endpoint | None, switches: Iterable[int]) -> None:
         one, segment = placed
+        if segment.attachments is None and segment.dpid is not DpidScheme.PHYSICAL:
+            return  # no two VLANs look alike, and this one is ours
         shown = self._controller(controller)
         key = (one.id, segment.vlan)
-        if segment.dpid is DpidScheme.PHYSICAL and segment.attachments is None:
+        if segment.attachments is None:
             other = next(iter((shown.physical_everywhere or shown.physical).values()), None)
             if other is not None:
                 self._shown_twice(placed, other, controller, None)
@@ -347,24 +369,25 @@ class _Draft:
 
     # -- copy on write -------------------------------------------------------------------------------------------------
 
-    def _vlan(self, index: dict[int, dict[str, Placed]], vlan: int) -> dict[str, Placed]:
-        found = index.get(vlan)
-        if found is None or id(found) not in self._ours:
-            found = index[vlan] = dict(found or {})
-            self._ours.add(id(found))
-        return found
+    def _vlan(self, index: Layered[int, Layered[str, Placed]], vlan: int) -> Layered[str, Placed]:
+        return self._own(index, vlan)
 
-    def _switch(self, dpid: int) -> dict[int, tuple[Placed, ...]]:
-        found = self._dpids.get(dpid)
+    def _switch(self, dpid: int) -> Layered[int, tuple[Placed, ...]]:
+        return self._own(self._dpids, dpid)
+
+    def _own(self, index: Layered[int, Layered[K, V]], key: int) -> Layered[K, V]:
+        found = index.get(key)
         if found is None or id(found) not in self._ours:
-            found = self._dpids[dpid] = dict(found or {})
+            found = index[key] = Layered() if found is None else found.copy()
             self._ours.add(id(found))
         return found
 
     def _controller(self, controller: Endpoint | None) -> _Shown:
         found = self._shown.get(controller)
         if found is None or id(found) not in self._ours:
-            found = self._shown[controller] = found.copy() if found is not None else _Shown({}, {}, {})
+            found = self._shown[controller] = (
+                found.copy() if found is not None else _Shown(Layered(), Layered(), Layered())
+            )
             self._ours.add(id(found))
         return found
 

@@ -60,6 +60,7 @@ class Peer:
         self._in = bytearray()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)  # a full pipe wakes as well as a fresh byte
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._stop = ""

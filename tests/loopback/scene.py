@@ -63,7 +63,7 @@ class Scene:
             self.b.listen()
 
     def kill(self, part: str) -> None:
-        """End it as by kill -9."""
+        """End it as by kill -9, and wait until the controllers have seen the consequences."""
         if part == "vmoc":
             self.vmoc.kill()
         elif part == "switch":
@@ -71,6 +71,8 @@ class Scene:
         else:
             self.a.kill()
             self.b.kill()
+        for connection in (*self.a.live(), *self.b.live()):
+            connection.expect_closed()
 
     def up(self) -> Scene:
         """Start everything and wait until both controllers are connected."""

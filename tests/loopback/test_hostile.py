@@ -11,10 +11,10 @@ import pytest
 from tests.emulation import Connection, E, EmulatedController, EmulatedSwitch, wait_until
 from tests.emulation import wire as of
 from tests.emulation.peer import abort
+from tests.emulation.process import QUICK_TIMERS
 from tests.loopback.scene import DPID, NO_RATES, PORTS_A, VLAN_A, VLAN_B, Scene, presented, slice_of
 
 Make = Callable[..., Scene]
-PATIENT = {"reconnect_first": 0.1, "reconnect_max": 0.5}
 
 
 def bob_is_fine(scene: Scene, connection: Connection) -> None:
@@ -181,7 +181,7 @@ def test_a_controller_that_skips_hello(make_scene: Make, first: str) -> None:
 
 
 def test_a_controller_that_never_says_hello(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=PATIENT | {"handshake": 0.4})
+    scene = make_scene(version, timers=QUICK_TIMERS | {"handshake": 0.4})
     mute = EmulatedController(version, name="mute", greet=False)
     scene.others.append(mute)
     scene.vmoc.config["slices"] = [slice_of("alice", VLAN_A, [mute.address], PORTS_A), scene.bob()]
@@ -193,7 +193,7 @@ def test_a_controller_that_never_says_hello(make_scene: Make, version: int) -> N
 
 
 def test_a_controller_that_stops_answering_echo(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=PATIENT | {"echo_interval": 0.2, "echo_misses": 2}).up()
+    scene = make_scene(version, timers=QUICK_TIMERS | {"echo_interval": 0.2, "echo_misses": 2}).up()
     a, b = scene.A, scene.B
     a.answering_echo = False
     a.expect_closed()
@@ -244,14 +244,19 @@ def test_a_switch_that_sends_garbage(scene: Scene) -> None:
     scene.check_works()
 
 
-@pytest.mark.parametrize("first", [b"\x01\x0a\x00\x08\x00\x00\x00\x00", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64])
-def test_a_stranger_on_the_switch_port(scene10: Scene, first: bytes) -> None:
-    b = scene10.B
-    with socket.create_connection(scene10.vmoc.address, timeout=8) as stranger:
+@pytest.mark.parametrize(
+    "first",
+    [b"\x01\x0a\x00\x08\x00\x00\x00\x00", b"GET / HTTP/1.1\r\n\r\n", bytes(64), b"\x01"],
+    ids=["packet-in", "http", "zeros", "one-byte"],
+)
+def test_a_stranger_on_the_switch_port(make_scene: Make, first: bytes) -> None:
+    scene = make_scene(of.V10, timers=QUICK_TIMERS | {"handshake": 0.4}).up()
+    b = scene.B
+    with socket.create_connection(scene.vmoc.address, timeout=8) as stranger:
         stranger.sendall(first)
         while stranger.recv(4096):
             pass
-    bob_is_fine(scene10, b)
+    bob_is_fine(scene, b)
 
 
 def test_connections_that_come_and_go(scene10: Scene) -> None:
@@ -268,7 +273,7 @@ def test_connections_that_come_and_go(scene10: Scene) -> None:
 
 
 def test_a_switch_that_never_says_hello(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=PATIENT | {"handshake": 0.4}).up()
+    scene = make_scene(version, timers=QUICK_TIMERS | {"handshake": 0.4}).up()
     b = scene.B
     mute = EmulatedSwitch(scene.vmoc.address, 0xBB, version, mute=["*"], reconnect=None)
     scene.others.append(mute)
@@ -280,7 +285,7 @@ def test_a_switch_that_never_says_hello(make_scene: Make, version: int) -> None:
 @pytest.mark.parametrize("missing", ["features_reply", "stats_reply", "barrier_reply"])
 def test_a_switch_that_leaves_the_handshake_unanswered(make_scene: Make, version: int, missing: str) -> None:
     """It is dropped, or goes on without that answer; the good switch never notices."""
-    scene = make_scene(version, timers=PATIENT | {"handshake": 0.4, "request": 0.4}).up()
+    scene = make_scene(version, timers=QUICK_TIMERS | {"handshake": 0.4, "request": 0.4}).up()
     a, b = scene.A, scene.B
     silent = EmulatedSwitch(scene.vmoc.address, 0xBB, version, mute=[missing])
     scene.others.append(silent)
@@ -295,7 +300,7 @@ def test_a_switch_that_leaves_the_handshake_unanswered(make_scene: Make, version
 
 
 def test_a_switch_that_stops_answering_echo(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=PATIENT | {"echo_interval": 0.2, "echo_misses": 2}).up()
+    scene = make_scene(version, timers=QUICK_TIMERS | {"echo_interval": 0.2, "echo_misses": 2}).up()
     a = scene.A
     scene.switch.mute.add("echo_reply")
     a.expect_closed()
@@ -305,7 +310,7 @@ def test_a_switch_that_stops_answering_echo(make_scene: Make, version: int) -> N
 
 
 def test_a_switch_that_never_answers_a_request(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=PATIENT | {"request": 0.4}).up()
+    scene = make_scene(version, timers=QUICK_TIMERS | {"request": 0.4}).up()
     b = scene.B
     scene.switch.mute.add("stats_reply")
     scene.A.send(of.stats_request(version, "flow", of.flow_stats_body(version), xid=0x77))
@@ -367,7 +372,7 @@ def test_a_second_connection_of_a_live_switch_is_refused(scene: Scene) -> None:
 
 
 def test_a_second_connection_replaces_one_that_hangs(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=PATIENT | {"duplicate_probe": 0.3}).up()
+    scene = make_scene(version, timers=QUICK_TIMERS | {"duplicate_probe": 0.3}).up()
     scene.switch.mute.add("*")
     scene.switch.reconnect = None
     first = scene.switch.peer

@@ -68,7 +68,10 @@ def test_the_other_slice_does_not_notice_a_killed_controller(scene: Scene) -> No
 
 def test_flows_survive_a_reconnect_of_the_switch(scene: Scene) -> None:
     scene.check_works()
+    a, b = scene.A, scene.B
     scene.switch.drop()
+    a.expect_closed()
+    b.expect_closed()
     scene.wait_up()
     assert [(s.cookie, s.priority) for s in scene.A.flow_stats()] == [(0x11, 7)]
     assert len(scene.slice_flows(VLAN_A)) == len(scene.slice_flows(VLAN_B)) == 1

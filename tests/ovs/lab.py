@@ -158,8 +158,8 @@ class Lab:
         wires = [self.wire(target) for target in targets]
         for _ in range(3):
             self.wire(source).send(data)
-        self.passes(fence[0], fence[1], *(target for target in targets if target != fence[1]))
-        self.passes(fence[0], fence[1], *(target for target in targets if target != fence[1]))
+        self.passes(fence[0], fence[1], *(target for target in targets if target != fence[1]), only=False)
+        self.passes(fence[0], fence[1], *(target for target in targets if target != fence[1]), only=False)
         for wire in wires:
             assert not any(mark in one for one in wire.listen()), f"{wire.interface} heard VLAN {vlan}"
 

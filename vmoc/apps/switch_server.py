@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -222,6 +223,8 @@ def run(apps: Sequence[str], host: str, port: int, *, follow_stdin: bool = False
 
 async def _serve(host: str, port: int, follow_stdin: bool) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: LOG.error("%s: %r", context["message"], context.get("exception")))
+    _raise_file_limit()
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
@@ -238,6 +241,13 @@ async def _serve(host: str, port: int, follow_stdin: bool) -> int:
     await done.wait()
     server.close()
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Every datapath is a connection, and the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _follow(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:

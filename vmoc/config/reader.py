@@ -54,14 +54,15 @@ class Reader:
             raise self._fatal("is not UTF-8 text; save it as UTF-8", mark) from None
 
     def _fatal(self, text: str, mark: doc.Mark) -> ConfigError:
-        return ConfigError((Problem(self.file, *mark, "", text),))
+        return ConfigError((Problem(self.file, *mark, "", _plain(text)),))
 
     # -- problems ------------------------------------------------------------------------------------------------------
 
     def problem(self, path: doc.Path, text: str, *, at_key: bool = False) -> None:
         """Note a problem with the value at ``path``, or with its key."""
         place = doc.locate_key if at_key else doc.locate
-        self.problems.append(Problem(self.file, *place(self.root, self.start, path), doc.dotted(path), text))
+        mark = place(self.root, self.start, path)
+        self.problems.append(Problem(self.file, *mark, _plain(doc.dotted(path)), _plain(text)))
 
     def line(self, path: doc.Path) -> int:
         """The line of the value at ``path``."""
@@ -136,6 +137,11 @@ class Reader:
 def reason(error: OSError) -> str:
     """What the system says, as the end of a sentence."""
     return (error.strerror or str(error)).lower()
+
+
+def _plain(text: str) -> str:
+    """Names from the file may hold anything; a terminal must get one line of it, and no escape sequences."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _unknown(key: str, allowed: Iterable[str]) -> str:

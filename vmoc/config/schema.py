@@ -213,12 +213,25 @@ class SegmentSection(Section):
         return key in cls.model_fields and key != "attachments"
 
 
+class SliceLimitsSection(Section):
+    """What differs for a slice from the limits section."""
+
+    max_flows: Annotated[int, _AMOUNT] | None = None
+    max_groups: Annotated[int, _AMOUNT] | None = None
+    max_meters: Annotated[int, _AMOUNT] | None = None
+    flow_mod_rate: Annotated[int, _AMOUNT] | None = None
+    packet_out_rate: Annotated[int, _AMOUNT] | None = None
+    packet_in_rate: Annotated[int, _AMOUNT] | None = None
+    stats_rate: Annotated[int, _AMOUNT] | None = None
+    barrier_rate: Annotated[int, _AMOUNT] | None = None
+
+
 class SliceSection(Section):
     """One experimenter's share."""
 
     id: Annotated[str, v.SLICE_NAME]
     labels: dict[str, Annotated[str, v.TEXT]] = {}
-    limits: LimitsSection = Field(default=LimitsSection(), description="what differs from the limits section")
+    limits: SliceLimitsSection = SliceLimitsSection()
     segments: list[SegmentSection] = []
 
 

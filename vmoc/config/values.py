@@ -107,7 +107,7 @@ def choice(*allowed: str, later: tuple[str, ...] = ()) -> Kind:
         hint = near(word, allowed) if isinstance(word, str) else ""
         raise OutOfShapeError(f"must be {either}, not {found(value)}{hint}")
 
-    return Kind(read, {"type": "string", "enum": list(allowed)})
+    return Kind(read, {"type": "string", "enum": [str(word) for word in allowed]})
 
 
 def on_off(*, later: bool = False) -> Kind:

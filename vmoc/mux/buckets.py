@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_WHOLE: Final = 1.0 - 1e-6
+"""A token, allowing for what floating point loses: at ``ready_at`` there must be one."""
+
 
 class Bucket:
     """``rate`` tokens per second, at most one second's worth saved up. Rate 0 means unlimited.
@@ -26,7 +31,7 @@ class Bucket:
         if now > self._at:
             tokens = min(tokens + (now - self._at) * rate, max(rate, 1.0))
             self._at = now
-        if tokens < 1.0:
+        if tokens < _WHOLE:
             self._tokens = tokens
             return False
         self._tokens = tokens - cost
@@ -39,6 +44,6 @@ class Bucket:
 
     def ready_at(self) -> float:
         """When ``take`` will succeed again."""
-        if not self.rate or self._tokens >= 1.0:
+        if not self.rate or self._tokens >= _WHOLE:
             return self._at
         return self._at + (1.0 - self._tokens) / self.rate

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from vmoc.openflow.v13 import oxm
 
 UNTAGGED: Final = -1
+_TPIDS: Final = (b"\x81\x00", b"\x88\xa8")
 FRAME10: Final = 18
 
 
@@ -31,7 +32,7 @@ def frame_vid(data: bytes, at: int) -> int:
     A frame too short for the tag it announces is nobody's.
     """
     tpid = data[at + 12 : at + 14]
-    if (tpid == b"\x81\x00" or tpid == b"\x88\xa8") and len(data) >= at + 18:
+    if tpid in _TPIDS and len(data) >= at + 18:
         return (data[at + 14] & 0xF) << 8 | data[at + 15] or UNTAGGED
     return UNTAGGED
 
@@ -57,7 +58,7 @@ def classify13(data: bytes) -> PacketIn13 | None:
         return PacketIn13(in_port, vid, frame_at, match, False)
     stated &= 0xFFF
     if vid == UNTAGGED:
-        tagged = data[frame_at + 12 : frame_at + 14] in (b"\x81\x00", b"\x88\xa8")
+        tagged = data[frame_at + 12 : frame_at + 14] in _TPIDS
         return None if tagged else PacketIn13(in_port, stated or UNTAGGED, frame_at, match, True)
     return PacketIn13(in_port, vid, frame_at, match, False) if vid == stated else None
 

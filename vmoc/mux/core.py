@@ -11,22 +11,26 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
 from vmoc.events import Kind
 from vmoc.model import Endpoint, Policy, Segment, Slice, Timers, format_dpid
-from vmoc.mux import lifecycle, operator
+from vmoc.mux import lifecycle, operator, proving
+from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
 from vmoc.mux.datapath import State, VirtualDatapath, presented_dpid
 from vmoc.mux.effects import Output
 from vmoc.mux.hub import Hub
-from vmoc.mux.link import Link, LinkState
+from vmoc.mux.link import LinkState
+from vmoc.mux.links import Links
 from vmoc.mux.north import NorthSession
 from vmoc.mux.south import Phase, SouthSession
 from vmoc.mux.switch import Switch
+from vmoc.mux.view import describe_switch
 from vmoc.openflow import names
-from vmoc.openflow.features import parse_features
+from vmoc.openflow.features import parse_features, parse_ports
+from vmoc.openflow.header import OF10
 from vmoc.registry import Snapshot
 
 ABSENT_SWITCHES = 1024
@@ -55,13 +59,11 @@ class Mux:
             seed=seed,
         )
         self._snapshot = snapshot
+        self._north = self._hub.north
         self._south: dict[int, SouthSession] = {}
-        self._north: dict[int, NorthSession] = {}
         self._switches: dict[tuple[int, int], Switch] = {}
-        self._links: dict[int, Link] = {}
-        self._presented: dict[tuple[Endpoint, int], Link] = {}
+        self._links = Links(self._hub)
         self._held: dict[tuple[int, int], SouthSession] = {}
-        self._next_link = 0
         self._draining = False
 
     # -- output, time, views -----------------------------------------------------------------------
@@ -104,7 +106,7 @@ class Mux:
         if session is not None:
             self.south_lost(session, why, now)
 
-    def south_lost(self, session: SouthSession, why: str, now: float) -> None:
+    def south_lost(self, session: SouthSession, why: str, now: float, reason: str | None = None) -> None:
         """The session is over, for whatever reason."""
         if session.phase is Phase.CLOSED:
             return
@@ -114,23 +116,31 @@ class Mux:
         switch = session.switch
         if switch is not None and switch.session is session:
             was_up = switch.up
-            self._release_all(switch)
             switch.detached(now)
+            self._links.release_all(switch, now)
             self._hub.counters.reconnects["south"] += 1
-            session.report(Kind.SWITCH_DOWN if was_up else Kind.SWITCH_REFUSED, why)
+            session.report(Kind.SWITCH_DOWN if was_up else Kind.SWITCH_REFUSED, why, reason)
             waiting = self._held.pop(switch.key, None)
             if waiting is not None:
                 self._join(waiting, switch, now)
-            self._forget_absent()
+            self._forget_absent(now)
         elif early:
             for key, held in list(self._held.items()):
                 if held is session:
                     del self._held[key]
-            session.report(Kind.SWITCH_REFUSED, why)
+            session.report(Kind.SWITCH_REFUSED, why, reason)
 
     def identified(self, session: SouthSession, features: bytes, now: float) -> None:
-        """A switch said who it is: the only one of that DPID, or one too many (vetting D.4)."""
+        """A switch said who it is: the only one of that DPID, or one too many (vetting D.4).
+
+        Raises ``Refused`` when it cannot be understood.
+        """
         found = parse_features(features)
+        if session.version == OF10:
+            parse_ports(OF10, features, 32)
+        if found.auxiliary_id:
+            session.fail("auxiliary connections are not used", now)
+            return
         key = (found.dpid, session.native_vlan)
         switch = self._switches.get(key)
         if switch is None:
@@ -139,8 +149,8 @@ class Mux:
         if switch.session is None:
             self._join(session, switch, now)
             return
-        if key in self._held or found.auxiliary_id:
-            session.fail(f"{format_dpid(found.dpid)} is already connected", now)
+        if key in self._held:
+            session.fail(f"{format_dpid(found.dpid)} is already connected", now, reason="duplicate-dpid")
             return
         old, self._held[key] = switch.session, session
         session.hold(now)
@@ -153,44 +163,50 @@ class Mux:
             del self._held[key]
             if old.heard > asked and switch.session is old:
                 reason = f"{format_dpid(found.dpid)} is already connected from {old.peer}, and that connection is alive"
-                session.report(Kind.SWITCH_REFUSED, reason, "duplicate-dpid")
-                session.fail("its DPID is connected already", when)
+                session.fail(reason, when, reason="duplicate-dpid")
                 return
             old.fail(f"replaced by a new connection from {session.peer}", when, abort=True)
-            if session.phase is Phase.PROBING:
-                self._join(session, switch, when)
+            self._join(session, switch, when)
 
         self._hub.clock.at(now + self._hub.timers.duplicate_probe, decide)
 
     def _join(self, session: SouthSession, switch: Switch, now: float) -> None:
         kept = session.join(switch, now)
+        looked_at: list[VirtualDatapath] = []
 
         def known(when: float) -> None:
             self._sync_switch(switch, when)
-            lifecycle.reconcile(switch, reconciled, when)
+            looked_at[:] = switch.datapaths.values()
+            proving.reconcile(switch, reconciled, when)
 
-        def reconciled(when: float) -> None:
-            waiting = [datapath for datapath in switch.datapaths.values() if datapath.state is State.PENDING]
-            for datapath in waiting:
-                lifecycle.bring_up(switch, datapath, partial(self._ready, datapath), when)
+        def reconciled(unclean: proving.Unclean, when: float) -> None:
+            for datapath in looked_at:
+                if datapath.state is not State.PENDING:
+                    continue
+                if datapath.vlan in unclean:
+                    self._taint(datapath, when)
+                else:
+                    lifecycle.bring_up(switch, datapath, partial(self._ready, datapath), when)
             switch.after_barrier(lambda _, later: up(later), when)
 
         def up(when: float) -> None:
             switch.up, switch.since = True, when
             version = names.version_name(switch.version)
             session.report(Kind.SWITCH_UP, f"{len(switch.ports)} ports, OpenFlow {version}")
-            self._sync_switch(switch, when)
+            for datapath in list(switch.datapaths.values()):
+                if datapath.state is State.PENDING:  # it came while the switch was being looked at
+                    self._prove(datapath, when)
 
         lifecycle.attach(switch, session, session.features, known, now)
         if kept:
             switch.receive(kept, now)
 
-    def _forget_absent(self) -> None:
+    def _forget_absent(self, now: float) -> None:
         """Switches that left are kept for their flows, but not without bound."""
         absent = [key for key, switch in self._switches.items() if switch.session is None]
         for key in absent[: max(0, len(absent) - ABSENT_SWITCHES)]:
             for datapath in self._switches.pop(key).datapaths.values():
-                self._drop_links(datapath)
+                self._links.drop_all(datapath, now)
 
     # -- north -------------------------------------------------------------------------------------
 
@@ -201,7 +217,7 @@ class Mux:
             self._hub.close(cid, abort=True)
             return
         found.dialled(now)
-        found.session = self._north[cid] = NorthSession(self._hub, cid, found, now)
+        found.session = NorthSession(self._hub, cid, found, now)
 
     def dial_failed(self, link: int, why: str, now: float) -> None:
         """It did not."""
@@ -214,13 +230,11 @@ class Mux:
         session = self._north.get(cid)
         if session is not None:
             session.receive(data, now)
-            if session.closed:
-                self._north.pop(cid, None)
 
     def north_closed(self, cid: int, why: str, now: float) -> None:
         """A controller's connection is gone."""
-        session = self._north.pop(cid, None)
-        if session is not None and not session.closed:
+        session = self._north.get(cid)
+        if session is not None:
             session.detach(now)
             session.link.lost(why, now)
 
@@ -257,37 +271,35 @@ class Mux:
     def adopt(self, snapshot: Snapshot, now: float) -> None:
         """The slices are these from now on."""
         before, self._snapshot = self._snapshot.slices, snapshot
+        vlans: set[int] = set()
         for name in sorted(before.keys() | snapshot.slices.keys()):
-            if name not in snapshot.slices:
-                self._hub.report(Kind.SLICE_REMOVED, slice=name)
-            elif name not in before:
-                self._hub.report(Kind.SLICE_ADDED, slice=name)
-            elif before[name] != snapshot.slices[name]:
-                self._hub.report(Kind.SLICE_CHANGED, slice=name)
+            old, new = before.get(name), snapshot.slices.get(name)
+            if old is new or old == new:
+                continue
+            kind = Kind.SLICE_REMOVED if new is None else Kind.SLICE_ADDED if old is None else Kind.SLICE_CHANGED
+            self._hub.report(kind, slice=name)
+            vlans.update(segment.vlan for one in (old, new) if one is not None for segment in one.segments)
         for switch in list(self._switches.values()):
             if switch.features is not None:
-                self._sync_switch(switch, now)
+                self._sync_switch(switch, now, vlans)
 
     def set_default_controller(self, endpoint: Endpoint | None, now: float) -> None:
         """Where slices without a controller of their own go."""
         self._hub.default_controller = endpoint
         for datapath in list(self._all_datapaths()):
             if not datapath.segment.controllers:
-                self._sync_links(datapath, now)
+                self._links.sync(datapath, now)
 
     def begin_drain(self, now: float) -> None:
         """Shut down: controllers are closed, flows stay as they are, switches are let go."""
         self._draining = True
-        for link in list(self._links.values()):
-            if link.session is not None:
-                link.session.datapath.state = State.GONE  # no fail mode: we leave, not the controller
-                link.session.detach(now)
-                self._hub.close(link.session.cid)
-            link.stop(now)
-        for session in list(self._south.values()):
-            session.closed()
-            self._hub.close(session.cid)
+        for south in list(self._south.values()):
+            if south.switch is not None:
+                south.switch.detached(now, "shutting down")  # no fail mode: we leave, not the controllers
+            south.closed()
+            self._hub.close(south.cid)
         self._south.clear()
+        self._hub.clock = Clock()  # nothing is going to happen any more
 
     @property
     def drained(self) -> bool:
@@ -298,14 +310,17 @@ class Mux:
         for switch in self._switches.values():
             yield from switch.datapaths.values()
 
-    def _sync_switch(self, switch: Switch, now: float) -> None:
-        """Make the switch's virtual datapaths those of the snapshot, touching only what differs."""
-        wanted = {
-            segment.vlan: (owner, segment)
-            for owner, segment in self._snapshot.segments_on(switch.dpid, switch.native_vlan)
-        }
-        for vlan, datapath in list(switch.datapaths.items()):
-            if vlan not in wanted or not _same_instance(datapath, *wanted[vlan]):
+    def _sync_switch(self, switch: Switch, now: float, vlans: Collection[int] | None = None) -> None:
+        """Make the switch's virtual datapaths (of ``vlans``) those of the snapshot, touching only what differs."""
+        if vlans is None:
+            found = self._snapshot.segments_on(switch.dpid, switch.native_vlan)
+            vlans = switch.datapaths.keys()
+        else:
+            found = self._segments(switch, vlans)
+        wanted = {segment.vlan: (owner, segment) for owner, segment in found}
+        for vlan in list(vlans):
+            datapath = switch.datapaths.get(vlan)
+            if datapath is not None and (vlan not in wanted or not _same_instance(datapath, *wanted[vlan])):
                 self._remove(datapath, now)
         for vlan, (owner, segment) in wanted.items():
             existing = switch.datapaths.get(vlan)
@@ -314,36 +329,71 @@ class Mux:
             else:
                 self._update(existing, owner, segment, now)
 
+    def _segments(self, switch: Switch, vlans: Iterable[int]) -> Iterator[tuple[Slice, Segment]]:
+        for vlan in vlans:
+            if switch.native_vlan in (0, vlan):
+                for owner, segment in self._snapshot.segments_on_vlan(vlan):
+                    if owner.enabled and segment.attachment(switch.dpid) is not None:
+                        yield owner, segment
+
     def _create(self, switch: Switch, owner: Slice, segment: Segment, now: float) -> None:
         attachment = segment.attachment(switch.dpid)
         if attachment is None:
             return
         datapath = VirtualDatapath(self._hub, switch, owner, segment, attachment, now)
         switch.enlist(datapath)
-        if not switch.up:
-            return  # the switch's own arrival brings it up
-        datapath.enter(State.FLUSHING, now)
+        if switch.up:
+            self._prove(datapath, now)
+        # Else the switch's own arrival brings it up.
+
+    def _prove(self, datapath: VirtualDatapath, now: float) -> None:
+        """Empty the VLAN, then bring the datapath up."""
+        switch = datapath.switch
+        if datapath.state is State.PENDING:
+            datapath.enter(State.FLUSHING, now)
 
         def flushed(clean: bool, when: float) -> None:
-            if datapath.state is not State.FLUSHING:
+            if datapath.state not in (State.FLUSHING, State.TAINTED):
                 return
             if clean:
                 lifecycle.bring_up(switch, datapath, partial(self._ready, datapath), when)
             else:
-                datapath.enter(State.TAINTED, when, "tainted", "old flows of the VLAN could not be removed")
-                self._hub.report(Kind.TAINTED, slice=owner.id, vlan=segment.vlan, dpid=switch.dpid)
+                self._taint(datapath, when)
 
-        lifecycle.flush(switch, datapath, flushed, now)
+        proving.flush(switch, datapath, flushed, now)
+
+    def _taint(self, datapath: VirtualDatapath, now: float) -> None:
+        """The VLAN holds what could not be deleted: nobody gets it; try again from time to time."""
+        if datapath.state is not State.TAINTED:
+            self._report_tainted(datapath)
+        datapath.enter(State.TAINTED, now, "tainted", "old flows of the VLAN could not be removed")
+        session = datapath.switch.session
+
+        def again(when: float) -> None:
+            if datapath.state is State.TAINTED and datapath.switch.session is session:
+                self._prove(datapath, when)
+
+        self._hub.clock.at(now + self._hub.timers.reconnect_max, again)
+
+    def _report_tainted(self, datapath: VirtualDatapath) -> None:
+        self._hub.report(
+            Kind.TAINTED,
+            slice=datapath.owner.id,
+            vlan=datapath.vlan,
+            dpid=datapath.switch.dpid,
+            message=f"VLAN {datapath.vlan} still holds flows that the switch does not delete",
+        )
 
     def _ready(self, datapath: VirtualDatapath, now: float) -> None:
-        if datapath.state in (State.PENDING, State.FLUSHING):
+        if datapath.state in (State.PENDING, State.FLUSHING, State.TAINTED):
             datapath.regrant()
             datapath.enter(State.READY, now)
-            self._sync_links(datapath, now)
+            self._links.sync(datapath, now)
+            lifecycle.await_controller(datapath.switch, datapath, now)
 
     def _update(self, datapath: VirtualDatapath, owner: Slice, segment: Segment, now: float) -> None:
         limits_before, owner_before, segment_before = datapath.owner.limits, datapath.owner, datapath.segment
-        if owner_before == owner and segment_before == segment and datapath.grant.version == datapath.switch.version:
+        if owner_before == owner and segment_before == segment:
             datapath.regrant()
             return
         datapath.owner, datapath.segment = owner, segment
@@ -352,12 +402,14 @@ class Mux:
         attachment = segment.attachment(datapath.switch.dpid)
         if attachment is not None and attachment != datapath.attachment:
             lifecycle.change_ports(datapath.switch, datapath, attachment, now)
-        self._sync_links(datapath, now)
+        else:
+            datapath.regrant()
+        self._links.sync(datapath, now)
 
     def _remove(self, datapath: VirtualDatapath, now: float) -> None:
         switch = datapath.switch
         datapath.enter(State.GONE, now, "removed")
-        self._drop_links(datapath, now)
+        self._links.drop_all(datapath, now)
         if switch.datapaths.get(datapath.vlan) is datapath:
             del switch.datapaths[datapath.vlan]
         if switch.session is None:
@@ -368,95 +420,16 @@ class Mux:
         def flushed(clean: bool, when: float) -> None:
             switch.by_tag.pop(datapath.tag, None)
             if not clean:
-                self._hub.report(Kind.TAINTED, slice=datapath.owner.id, vlan=datapath.vlan, dpid=switch.dpid)
+                self._report_tainted(datapath)
 
-        lifecycle.flush(switch, datapath, flushed, now)
-
-    # -- links -------------------------------------------------------------------------------------
-
-    def _sync_links(self, datapath: VirtualDatapath, now: float) -> None:
-        """Links are those of the segment, started if the datapath is ready."""
-        endpoints = datapath.segment.controllers
-        if not endpoints and self._hub.default_controller is not None:
-            endpoints = (self._hub.default_controller,)
-        present = {link.endpoint: link for link in datapath.links.values()}
-        for endpoint, link in present.items():
-            if endpoint not in endpoints:
-                self._drop_link(link, now)
-        for endpoint in endpoints:
-            if endpoint not in present:
-                self._next_link += 1
-                link = Link(self._hub, self._next_link, datapath, endpoint, now)
-                datapath.links[link.number] = self._links[link.number] = link
-        if datapath.state in (State.READY, State.COLLIDING):
-            for link in list(datapath.links.values()):
-                self._start(link, now)
-
-    def _start(self, link: Link, now: float) -> None:
-        datapath = link.datapath
-        holder = self._presented.setdefault((link.endpoint, datapath.dpid), link)
-        if holder is not link:
-            other = holder.datapath
-            text = (
-                f"{link.endpoint} already has {format_dpid(datapath.dpid)}: VLAN {other.vlan} of "
-                f"{format_dpid(other.switch.dpid)}; this one is held down"
-            )
-            if datapath.state is not State.COLLIDING:
-                self._hub.report(
-                    Kind.DPID_COLLISION,
-                    slice=datapath.owner.id,
-                    vlan=datapath.vlan,
-                    dpid=datapath.switch.dpid,
-                    controller=str(link.endpoint),
-                    message=text,
-                )
-            datapath.enter(State.COLLIDING, now, "dpid-collision", text)
-            return
-        datapath.enter(State.READY, now)
-        link.start(now)
-
-    def _release(self, link: Link) -> Link | None:
-        """Give up the DPID a link presents; returns one that waited for it."""
-        key = (link.endpoint, link.datapath.dpid)
-        if self._presented.get(key) is not link:
-            return None
-        del self._presented[key]
-        for other in self._links.values():
-            if other is not link and (other.endpoint, other.datapath.dpid) == key:
-                if other.datapath.state is State.COLLIDING:
-                    return other
-        return None
-
-    def _release_all(self, switch: Switch) -> None:
-        for datapath in switch.datapaths.values():
-            for link in datapath.links.values():
-                key = (link.endpoint, datapath.dpid)
-                if self._presented.get(key) is link:
-                    del self._presented[key]
-
-    def _drop_links(self, datapath: VirtualDatapath, now: float = 0.0) -> None:
-        for link in list(datapath.links.values()):
-            self._drop_link(link, now)
-
-    def _drop_link(self, link: Link, now: float) -> None:
-        session = link.session
-        if session is not None:
-            session.detach(now)
-            self._north.pop(session.cid, None)
-            self._hub.close(session.cid)
-        link.stop(now)
-        link.datapath.links.pop(link.number, None)
-        self._links.pop(link.number, None)
-        successor = self._release(link)
-        if successor is not None:
-            self._start(successor, now)
+        proving.flush(switch, datapath, flushed, now)
 
     # -- the view ----------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, object]:
         """Plain values for people and metrics: switches, virtual datapaths and links with their states."""
         return {
-            "switches": [_describe_switch(switch) for switch in self._switches.values()],
+            "switches": [describe_switch(switch) for switch in self._switches.values()],
             "slices": sorted(self._snapshot.slices),
         }
 
@@ -468,41 +441,3 @@ def _same_instance(datapath: VirtualDatapath, owner: Slice, segment: Segment) ->
         and datapath.segment.presentation == segment.presentation
         and datapath.dpid == presented_dpid(segment, datapath.switch.dpid)
     )
-
-
-def _describe_switch(switch: Switch) -> dict[str, object]:
-    return {
-        "dpid": format_dpid(switch.dpid),
-        "native_vlan": switch.native_vlan or None,
-        "connected": switch.session is not None,
-        "up": switch.up,
-        "since": switch.since,
-        "version": names.version_name(switch.version) if switch.features else None,
-        "peer": switch.session.peer if switch.session else None,
-        "in_flight": len(switch.pending),
-        "ports": [{"number": port.number, "name": port.name} for port in switch.ports.values()],
-        "datapaths": [_describe_datapath(datapath) for datapath in switch.datapaths.values()],
-    }
-
-
-def _describe_datapath(datapath: VirtualDatapath) -> dict[str, object]:
-    return {
-        "slice": datapath.owner.id,
-        "vlan": datapath.vlan,
-        "state": str(datapath.state),
-        "since": datapath.since,
-        "presented_dpid": format_dpid(datapath.dpid),
-        "ports": sorted(datapath.grant.ports),
-        "flows": len(datapath.flows),
-        "flow_quota": datapath.flows.quota,
-        "controllers": [
-            {
-                "endpoint": str(link.endpoint),
-                "state": str(link.state),
-                "since": link.since,
-                "last_error": link.last_error,
-                "next_retry": link.next_retry,
-            }
-            for link in datapath.links.values()
-        ],
-    }

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 PROXY_TAG: Final = 0xFFFE << SERIAL_BITS
 GUARD_PRIORITY: Final = 0xFFFF
+SAY_AGAIN: Final = 10.0
+"""Seconds in which what goes on happening is reported once."""
 
 
 class State(StrEnum):
@@ -80,6 +82,7 @@ class VirtualDatapath:
         self.standalone_alarm: Alarm | None = None
         self.standalone_identity: bytes | None = None
         self.generation: int | None = None
+        self._said: dict[Kind, float] = {}
         self.flows = FlowTable(switch.version, self.tag, owner.limits.max_flows)
         self.set_limits(owner.limits, now)
         self.grant = Grant(switch.version, self.vlan, frozenset())
@@ -233,6 +236,14 @@ class VirtualDatapath:
             detail={"state": str(state), "presented_dpid": self.dpid},
         )
 
+    def say(self, kind: Kind, now: float, message: str, controller: str | None = None) -> None:
+        """Report what may happen with every message, but not that often."""
+        if now - self._said.get(kind, -SAY_AGAIN) >= SAY_AGAIN:
+            self._said[kind] = now
+            self.hub.report(
+                kind, slice=self.owner.id, vlan=self.vlan, dpid=self.switch.dpid, controller=controller, message=message
+            )
+
     def refresh_receivers(self) -> None:
         """Which connections get packet-ins, as their common case: every kind, no filter."""
         self.packet_in_cids = [
@@ -242,23 +253,25 @@ class VirtualDatapath:
         ]
 
     def reexpand(self, now: float) -> None:
-        """Re-issue entries whose FLOOD now means other ports."""
+        """Re-issue entries whose FLOOD now means other ports; those that name a port that is gone stay as they are."""
         for entry in list(self.flows.flooding.values()):
-            self._revet_entry(entry, now)
+            self._fits(entry, now)
 
-    def revet(self, now: float) -> None:
-        """Judge every entry anew under the present grant; what it refuses is deleted."""
-        for entry in list(self.flows.by_identity.values()):
-            self._revet_entry(entry, now)
+    def revet(self, now: float) -> list[Entry]:
+        """Judge every entry anew under the present grant; what it refuses is deleted, and returned."""
+        refused = [entry for entry in list(self.flows.by_identity.values()) if not self._fits(entry, now)]
+        for entry in refused:
+            self.flows.kill(entry)
+            self.switch.send_own(self.flows.delete_strict(entry), now, self)
+        return refused
 
-    def _revet_entry(self, entry: Entry, now: float) -> None:
+    def _fits(self, entry: Entry, now: float) -> bool:
         verdict = vet_flow_mod(self.grant, entry.data)
-        if isinstance(verdict, FlowChange) and identity_of(verdict) == entry.identity:
-            if verdict.floods:
-                self.switch.send_own(self.flows.reissue(entry, verdict.body), now, self)
-            return
-        self.flows.kill(entry)
-        self.switch.send_own(self.flows.delete_strict(entry), now, self)
+        if not isinstance(verdict, FlowChange) or identity_of(verdict) != entry.identity:
+            return False
+        if verdict.floods:
+            self.switch.send_own(self.flows.reissue(entry, verdict.body), now, self)
+        return True
 
     @property
     def fail_mode(self) -> FailMode:

@@ -7,9 +7,9 @@ Rules of this file:
   physical match. Two virtual flows of one identity are one entry.
 - The physical cookie is the datapath's tag and the entry's serial, so that an
   entry is recognised whatever the switch does to its match.
-- An entry a delete has selected is *dying*: it counts no more, but is still
-  known by its serial until the switch has said FLOW_REMOVED or answered a
-  later barrier.
+- An entry a delete has selected, or an ADD has replaced, counts no more, but
+  is still known by its serial until the switch has said FLOW_REMOVED or
+  answered a later barrier: it may have expired before, or may stay after all.
 """
 
 from __future__ import annotations
@@ -32,18 +32,22 @@ from vmoc.policy.verdict import Refusal
 SERIAL_BITS: Final = 48
 SERIAL_MASK: Final = (1 << SERIAL_BITS) - 1
 TAG_MASK: Final = 0xFFFF << SERIAL_BITS
+_JUST_BELOW_GUARDS: Final = b"\xff\xfe"
+"""The priority to which entries of the guards' priority are moved: two virtual priorities can meet there."""
 
 
 class Entry:
     """One flow. ``data`` is the controller's FLOW_MOD (after a modify: with the new actions in place)."""
 
-    __slots__ = ("alive", "data", "floods", "identity", "serial")
+    __slots__ = ("alive", "data", "floods", "identity", "previous", "serial")
 
-    def __init__(self, serial: int, identity: bytes, data: bytes, floods: bool) -> None:
+    def __init__(self, serial: int, identity: bytes, data: bytes, floods: bool, previous: Entry | None = None) -> None:
         self.serial = serial
         self.identity = identity
         self.data = data
         self.floods = floods
+        self.previous = previous
+        """What it replaces, until the switch is known to have accepted it."""
         self.alive = True
 
     @property
@@ -62,13 +66,25 @@ class Entry:
         return self.identity[3:]
 
 
+class Change(NamedTuple):
+    """One entry a modify gave other actions: what it was before, and what it is now."""
+
+    entry: Entry
+    data: bytes
+    floods: bool
+    now: bytes
+
+
 class Plan(NamedTuple):
-    """What a flow-mod comes to: physical messages (xid 0), and how to take it back if the switch refuses."""
+    """What a flow-mod comes to: physical messages (xid 0), and how to take it back if the switch refuses.
+
+    Either one message is about all of ``dying`` and ``changed``, or there is one for each of them, in order.
+    """
 
     messages: list[bytes]
     added: Entry | None = None
-    replaced: Entry | None = None
     dying: tuple[Entry, ...] = ()
+    changed: tuple[Change, ...] = ()
     reguard: bool = False
 
 
@@ -99,25 +115,24 @@ class FlowTable:
             return None
         return self.by_serial.get(cookie & SERIAL_MASK)
 
-    def add(self, identity: bytes, data: bytes, floods: bool) -> tuple[Entry, Entry | None] | None:
-        """Enter a flow; (entry, the one it replaces), or None when the quota is used up."""
+    def add(self, identity: bytes, data: bytes, floods: bool) -> Entry | None:
+        """Enter a flow, in the place of one of the same identity; None when the quota is used up."""
         known = self.by_identity
         replaced = known.get(identity)
         if replaced is None:
             if self.quota and len(known) >= self.quota:
                 return None
         else:
-            self.by_serial.pop(replaced.serial, None)
             replaced.alive = False
             if replaced.floods:
                 self.flooding.pop(replaced.serial, None)
         serial = self._serial = self._serial + 1 & SERIAL_MASK or 1
-        entry = Entry(serial, identity, data, floods)
+        entry = Entry(serial, identity, data, floods, replaced)
         known[identity] = entry
         self.by_serial[serial] = entry
         if floods:
             self.flooding[serial] = entry
-        return entry, replaced
+        return entry
 
     def kill(self, entry: Entry) -> None:
         """The entry no longer counts; it stays known by its serial until ``forget``."""
@@ -132,15 +147,52 @@ class FlowTable:
         self.kill(entry)
         self.by_serial.pop(entry.serial, None)
 
-    def take_back(self, added: Entry, replaced: Entry | None) -> None:
+    def accepted(self, added: Entry) -> None:
+        """The switch has processed an ADD: what it replaced is gone."""
+        previous, added.previous = added.previous, None
+        while previous is not None:
+            self.forget(previous)
+            previous = previous.previous
+
+    def take_back(self, added: Entry) -> None:
         """The switch refused an ADD: what it would have replaced is still there."""
         self.forget(added)
-        if replaced is not None and replaced.identity not in self.by_identity:
-            replaced.alive = True
-            self.by_identity[replaced.identity] = replaced
-            self.by_serial[replaced.serial] = replaced
-            if replaced.floods:
-                self.flooding[replaced.serial] = replaced
+        previous = added.previous
+        while previous is not None and previous.serial not in self.by_serial:
+            previous = previous.previous  # refused as well, or expired
+        if previous is not None:
+            self._revive(previous)
+
+    def undo(self, plan: Plan, part: int) -> None:
+        """The switch refused one message of a plan: what that was about is as before."""
+        if plan.added is not None:
+            self.take_back(plan.added)
+        every = len(plan.messages) == 1
+        for entry in plan.dying if every else plan.dying[part : part + 1]:
+            if entry.serial in self.by_serial:
+                self._revive(entry)
+        for entry, data, floods, now in plan.changed if every else plan.changed[part : part + 1]:
+            if entry.data is now:
+                self._set(entry, data, floods)
+
+    def forget_dead(self, entries: Iterable[Entry]) -> None:
+        """The switch has processed the deletion of ``entries``."""
+        for entry in entries:
+            if not entry.alive:
+                self.forget(entry)
+
+    def _revive(self, entry: Entry) -> None:
+        if entry.identity not in self.by_identity:
+            entry.alive = True
+            self.by_identity[entry.identity] = entry
+            self._set(entry, entry.data, entry.floods)
+
+    def _set(self, entry: Entry, data: bytes, floods: bool) -> None:
+        entry.data, entry.floods = data, floods
+        if floods and entry.alive:
+            self.flooding[entry.serial] = entry
+        else:
+            self.flooding.pop(entry.serial, None)
 
     def clear(self) -> None:
         """The switch's table is known to hold nothing of ours."""
@@ -150,17 +202,16 @@ class FlowTable:
 
     # -- fast path ---------------------------------------------------------------------------------
 
-    def quick_add(self, recipe: Recipe, data: bytes, xid: int) -> tuple[bytes, Entry, Entry | None] | None:
-        """An ADD of a known shape: (message, entry, replaced); None when the full plan must decide."""
+    def quick_add(self, recipe: Recipe, data: bytes, xid: int) -> tuple[bytes, Entry] | None:
+        """An ADD of a known shape: (message, entry); None when the full plan must decide."""
         identity = recipe.identity(data)
         known = self.by_identity.get(identity)
         if known is not None and virtual_priority(self.version, known.data) != virtual_priority(self.version, data):
             return None
-        made = self.add(identity, data, recipe.floods)
-        if made is None:
+        entry = self.add(identity, data, recipe.floods)
+        if entry is None:
             return None
-        entry, replaced = made
-        return recipe.message(data, identity, xid, self.tag | entry.serial), entry, replaced
+        return recipe.message(data, identity, xid, self.tag | entry.serial), entry
 
     # -- every other flow-mod ----------------------------------------------------------------------
 
@@ -175,13 +226,13 @@ class FlowTable:
     def _plan_add(self, change: FlowChange) -> Plan | Refusal:
         identity = identity_of(change)
         known = self.by_identity.get(identity)
-        if known is not None and virtual_priority(self.version, known.data) != change.virtual_priority:
+        moved = identity[1:3] == _JUST_BELOW_GUARDS
+        if known is not None and moved and virtual_priority(self.version, known.data) != change.virtual_priority:
             return Refusal("quota", errors.PRIORITY_TAKEN, errors.PRIORITY_TAKEN.summary)
-        made = self.add(identity, _as_add(self.version, change.data), change.floods)
-        if made is None:
+        entry = self.add(identity, _as_add(self.version, change.data), change.floods)
+        if entry is None:
             return Refusal("quota", errors.FLOW_QUOTA, f"{self.quota} flows are all this slice may have here")
-        entry, replaced = made
-        return Plan([self._write(change, v10.ADD, self.cookie(entry))], entry, replaced)
+        return Plan([self._write(change, v10.ADD, self.cookie(entry))], entry)
 
     def _plan_modify(self, change: FlowChange) -> Plan | Refusal:
         selected = list(self._select(change, strict=change.command == v10.MODIFY_STRICT))
@@ -190,18 +241,18 @@ class FlowTable:
                 return self._plan_add(change)  # 1.0 only: modify adds when there is nothing to modify
         elif not selected and change.cookie_mask:
             return Plan([])
-        for entry in selected:
-            self._take_actions(entry, change)
+        changed = tuple([self._take_actions(entry, change) for entry in selected])
         if self.version == 4 and not change.cookie_mask:
-            return Plan([self._write(change, change.command, self.tag, TAG_MASK)])
-        return Plan([self._modify_strict(entry, change) for entry in selected])
+            return Plan([self._write(change, change.command, self.tag, TAG_MASK)], changed=changed)
+        return Plan([self._modify_strict(entry, change) for entry in selected], changed=changed)
 
     def _plan_delete(self, change: FlowChange) -> Plan:
         strict = change.command == v10.DELETE_STRICT
         selected = tuple(self._select(change, strict=strict))
         for entry in selected:
             self.kill(entry)
-        if change.cookie_mask or change.out_port is not None or change.out_group is not None:
+        everywhere = strict and change.table == v13.ALL_TABLES  # the priority may differ from table to table
+        if change.cookie_mask or change.out_port is not None or change.out_group is not None or everywhere:
             return Plan([self.delete_strict(entry) for entry in selected], dying=selected)
         message = self._write(change, change.command, self.tag, TAG_MASK)
         return Plan([message], dying=selected, reguard=self.version == 1 and not strict and _all_of_it(change))
@@ -211,8 +262,11 @@ class FlowTable:
             entry = self.by_identity.get(identity_of(change))
             candidates: Iterable[Entry] = () if entry is None else (entry,)
         elif strict:
-            tail = identity_of(change)[1:]
-            candidates = [entry for entry in self.by_identity.values() if entry.identity[1:] == tail]
+            candidates = [
+                entry
+                for entry in self.by_identity.values()
+                if entry.match == change.match and virtual_priority(4, entry.data) == change.virtual_priority
+            ]
         elif _all_of_it(change):
             candidates = list(self.by_identity.values())
         else:
@@ -228,18 +282,15 @@ class FlowTable:
                 continue
             yield entry
 
-    def _take_actions(self, entry: Entry, change: FlowChange) -> None:
-        old, new = entry.data, change.data
+    def _take_actions(self, entry: Entry, change: FlowChange) -> Change:
+        old, floods, new = entry.data, entry.floods, change.data
         if self.version == 1:
             # 1.0 replaces the cookie too; match, timeouts, priority and flags stay.
-            entry.data = old[:48] + new[48:56] + old[56:72] + new[72:]
+            data = old[:48] + new[48:56] + old[56:72] + new[72:]
         else:
-            entry.data = old[: _body13(old)] + new[_body13(new) :]
-        entry.floods = change.floods
-        if change.floods:
-            self.flooding[entry.serial] = entry
-        else:
-            self.flooding.pop(entry.serial, None)
+            data = old[: _body13(old)] + new[_body13(new) :]
+        self._set(entry, data, change.floods)
+        return Change(entry, old, floods, data)
 
     def _write(self, change: FlowChange, command: int, cookie: int, mask: int = 0) -> bytes:
         if self.version == 1:
@@ -359,10 +410,12 @@ def _as_add(version: int, data: bytes) -> bytes:
 
 
 def _all_of_it(change: FlowChange) -> bool:
-    if isinstance(change.virtual_match, tuple):
-        return not [number for number, _, _ in change.virtual_match if number != oxm.VLAN_VID]
-    mask = m10.field_mask(m10.wildcards_of(change.virtual_match))
-    return mask & ~m10.F_DL_VLAN == 0
+    """Whether the physical match is the VLAN alone: then a 1.0 delete takes the guards along."""
+    native = change.grant.native
+    if change.grant.version == 4:
+        return (change.match[2] << 8 | change.match[3]) == (4 if native else 10)
+    mask = m10.field_mask(m10.wildcards_of(int.from_bytes(change.match, "big")))
+    return mask & ~(0 if native else m10.F_DL_VLAN) == 0
 
 
 def _coverage(version: int, change: FlowChange):  # type: ignore[no-untyped-def]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from random import Random
+from typing import TYPE_CHECKING
 
 from vmoc.events import Event, Kind
 from vmoc.model import Endpoint, Policy, Timers
 from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
 from vmoc.mux.effects import Close, Effect, Output, Report
+
+if TYPE_CHECKING:
+    from vmoc.mux.north import NorthSession
 
 
 class Hub:
@@ -33,6 +37,8 @@ class Hub:
         self.random = Random(seed)
         self.clock = Clock()
         self.counters = Counters()
+        self.north: dict[int, NorthSession] = {}
+        """Open connections to controllers, by cid; each takes itself out when it ends."""
         self.writes: defaultdict[int, list[bytes]] = defaultdict(list)
         self._effects: list[Effect] = []
 

@@ -15,9 +15,13 @@ from vmoc.mux.reconnect import Backoff
 
 
 class LinkState(StrEnum):
-    """IDLE (its datapath is not ready), WAITING (for the next try), DIALLING, HANDSHAKING, ACTIVE."""
+    """IDLE (its datapath is not ready), WAITING (for the next try), DIALLING, HANDSHAKING, ACTIVE.
+
+    HELD: another link shows the same DPID to the same controller.
+    """
 
     IDLE = "idle"
+    HELD = "held"
     WAITING = "waiting"
     DIALLING = "dialling"
     HANDSHAKING = "handshaking"
@@ -46,8 +50,13 @@ class Link:
 
     def start(self, now: float) -> None:
         """The datapath is ready: connect."""
-        if self.state in (LinkState.IDLE, LinkState.WAITING):
+        if self.state in (LinkState.IDLE, LinkState.HELD):
             self._dial(now)
+
+    def hold(self, why: str, now: float) -> None:
+        """Another link shows the DPID: wait until it does not."""
+        self.last_error = why
+        self._enter(LinkState.HELD, now)
 
     def stop(self, now: float) -> None:
         """The datapath is not ready any more, or the controller is no longer wanted."""
@@ -71,7 +80,7 @@ class Link:
 
     def lost(self, why: str, now: float) -> None:
         """An attempt failed, or the connection broke."""
-        if self.state is LinkState.IDLE:
+        if self.state in (LinkState.IDLE, LinkState.HELD):
             return
         was_active = self.state is LinkState.ACTIVE
         self.last_error = why

@@ -67,6 +67,7 @@ class NorthSession:
         self._heard = now
         self._missed = 0
         self._handlers = HANDLERS[self.version]
+        hub.north[cid] = self
         hub.writes[cid].append(header.hello(self.version, (self.version,)))
         self._alarm = hub.clock.at(now + hub.timers.handshake, self._handshake_expired)
 
@@ -77,6 +78,7 @@ class NorthSession:
         if self.closed:
             return
         self._heard = now
+        self._missed = 0
         messages = self.frames.feed(data)
         self.hub.counters.north_in += len(messages)
         if self._waiting:
@@ -96,9 +98,8 @@ class NorthSession:
         for index, message in enumerate(messages):
             if self.closed:
                 return
-            if message[0] != version:
-                if not self._other_version(message, now):
-                    continue
+            if message[0] != version and not self._other_version(message, now):
+                continue
             handler = handlers.get(message[1])
             if handler is None:
                 self.refuse(message, _not_ours(self.version, message[1]), now)
@@ -112,15 +113,22 @@ class NorthSession:
                 self.refuse(message, Refusal("decode", refused.reason, refused.detail), now)
                 continue
             except Exception as bug:
+                # Nobody foresaw it: one message is refused, and neither its bytes nor the mistake go any further.
                 self.refuse(message, Refusal("decode", errors.CODEC_BUG, f"{type(bug).__name__}: {bug}"), now)
                 continue
             if bucket is not None:
-                self.hub.counters.rate_limited[self.datapath.owner.id, names.message_name(version, message[1])] += 1
+                self._slow_down(message, now)
                 self._wait(messages[index:], bucket.ready_at())
                 return
 
     def _held_up(self) -> bool:
         return self.switch.congested or self.behind or len(self._order) > HELD_LIMIT
+
+    def _slow_down(self, message: bytes, now: float) -> None:
+        kind, datapath = names.message_name(self.version, message[1]), self.datapath
+        self.hub.counters.rate_limited[datapath.owner.id, kind] += 1
+        text = f"{kind} comes faster than the slice's rate; its controller is slowed down"
+        datapath.say(Kind.RATE_LIMITED, now, text, str(self.link.endpoint))
 
     def _wait(self, messages: list[bytes], until: float | None) -> None:
         self._waiting = messages
@@ -169,6 +177,7 @@ class NorthSession:
         if self.closed:
             return
         self.closed = True
+        self.hub.north.pop(self.cid, None)
         self._alarm.cancel()
         if self._resume is not None:
             self._resume.cancel()
@@ -218,7 +227,9 @@ class NorthSession:
 
     def _keep_alive(self, now: float) -> None:
         timers = self.hub.timers
-        if now - self._heard >= timers.echo_interval * 0.99:
+        if self._paused and not self.behind:
+            self._missed = 0  # it is we who do not listen
+        elif now - self._heard >= timers.echo_interval * 0.99:
             self._missed += 1
             if self._missed > timers.echo_misses:
                 self.drop("no answer to ECHO_REQUEST", now, abort=True)
@@ -254,21 +265,17 @@ class NorthSession:
         self._order.append(xid)
 
     def barrier_done(self, xid: int, answer: bytes, now: float) -> None:
-        """The switch answered it: so do we, and what waited behind it follows."""
+        """The switch answered it: so do we, in the order asked, and what waited behind it follows."""
         order = self._order
-        if xid not in order:
+        if self.closed or xid not in order:
             return
-        out = self.hub.writes[self.cid]
         full = len(order) > HELD_LIMIT
-        while order:
-            item = order.popleft()
-            if isinstance(item, bytes):
-                out.append(item)
-            elif item == xid:
-                break
-        out.append(answer)
+        order[order.index(xid)] = answer
+        out = self.hub.writes[self.cid]
         while order and isinstance(order[0], bytes):
-            out.append(order.popleft())  # type: ignore[arg-type]
+            if order[0]:
+                out.append(order[0])
+            order.popleft()
         if full:
             self.go_on(now)
 
@@ -298,10 +305,20 @@ class NorthSession:
 
     def fail(self, message: bytes, code: tuple[int, int], prefix: bytes, now: float) -> None:
         """The switch refused what became of ``message``: pass its error on, around the controller's own bytes."""
-        if self.closed or not self.errors.take(now):
-            return
+        error = self._error(message, code, prefix, now)
+        if error and not self.closed:
+            self.relay(error)
+
+    def barrier_failed(self, xid: int, message: bytes, code: tuple[int, int], prefix: bytes, now: float) -> None:
+        """The switch refused a barrier: the error takes the place of the reply."""
+        self.barrier_done(xid, self._error(message, code, prefix, now), now)
+
+    def _error(self, message: bytes, code: tuple[int, int], prefix: bytes, now: float) -> bytes:
+        """The switch's error in the controller's terms; empty when there have been too many."""
+        if not self.errors.take(now):
+            return b""
         body = code[0].to_bytes(2, "big") + code[1].to_bytes(2, "big") + prefix + message[:64]
-        self.relay(header.message(self.version, header.ERROR, header.xid_of(message), body))
+        return header.message(self.version, header.ERROR, header.xid_of(message), body)
 
     @property
     def gets_packet_ins(self) -> bool:
@@ -335,8 +352,8 @@ class NorthSession:
             xid = pending.fresh()
             quick = datapath.flows.quick_add(recipe, message, xid)
             if quick is not None:
-                data, entry, replaced = quick
-                pending.waiting[xid] = Sent(Expected.NOTHING, self, message, entry, replaced)
+                data, entry = quick
+                pending.waiting[xid] = Sent(Expected.NOTHING, self, message, entry)
                 switch.write(data)
                 unacked = datapath.unacked
                 unacked.append(xid)

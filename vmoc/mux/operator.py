@@ -15,7 +15,7 @@ from vmoc.errors import Refused
 from vmoc.mux.datapath import PROXY_TAG
 from vmoc.mux.effects import OperatorInput
 from vmoc.mux.pending import Expected, Request
-from vmoc.openflow import header, v10, v13
+from vmoc.openflow import header, stats, v10, v13
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v10 import actions as a10
 from vmoc.openflow.v10 import flow as f10
@@ -31,6 +31,9 @@ _ASKS10: Final = frozenset((header.FEATURES_REQUEST, header.GET_CONFIG_REQUEST, 
 _ASKS13: Final = frozenset(
     (header.FEATURES_REQUEST, header.GET_CONFIG_REQUEST, v13.MULTIPART_REQUEST, v13.BARRIER_REQUEST)
 )
+_ASKS_STATS: Final = frozenset((stats.DESC, stats.FLOW, stats.AGGREGATE, stats.TABLE, stats.PORT, stats.QUEUE))
+_ASKS_STATS13: Final = _ASKS_STATS | frozenset(range(v13.MP_GROUP, v13.MP_PORT_DESC + 1))
+_NO_BUFFER: Final = b"\xff\xff\xff\xff"
 _TAGGERS10: Final = frozenset((a10.SET_VLAN_VID, a10.SET_VLAN_PCP, a10.STRIP_VLAN))
 _TAGGERS13: Final = frozenset((a13.PUSH_VLAN, a13.POP_VLAN, a13.PUSH_PBB, a13.POP_PBB, a13.PUSH_MPLS, a13.POP_MPLS))
 
@@ -38,6 +41,8 @@ _TAGGERS13: Final = frozenset((a13.PUSH_VLAN, a13.POP_VLAN, a13.PUSH_PBB, a13.PO
 def packet_in(switch: Switch, message: bytes) -> None:
     """A packet-in that is nobody's."""
     if switch.hub.tap:
+        if message[8:12] != _NO_BUFFER:
+            message = message[:8] + _NO_BUFFER + message[12:]  # the packet is whole; buffers are not offered
         switch.hub.effect(OperatorInput(switch.key, message))
 
 
@@ -64,9 +69,14 @@ def send(switch: Switch, message: bytes, now: float) -> None:
         reply = header.error(version, header.xid_of(message), code, message)
         switch.hub.effect(OperatorInput(switch.key, reply))
         return
-    if data is not None:
+    if data is None:
+        return
+    if message[1] in (header.PACKET_OUT, header.FLOW_MOD):
+        request = Request(Expected.NOTHING, None, message, at=now, xid=header.xid_of(message))
+        request.done = lambda error, when: answer(switch, request, error)
+    else:
         request = Request(Expected.OPERATOR, None, message, at=now, xid=header.xid_of(message))
-        switch.send(data, request, switch, now)
+    switch.send(data, request, switch, now)
 
 
 def _vet(switch: Switch, message: bytes) -> bytes | None:
@@ -77,6 +87,7 @@ def _vet(switch: Switch, message: bytes) -> bytes | None:
     if kind in (header.HELLO, header.ECHO_REPLY, header.SET_CONFIG):
         return None  # part of a handshake that is ours
     if kind in (_ASKS10 if version == OF10 else _ASKS13):
+        _check_question(message)
         return message
     if kind == header.PACKET_OUT:
         return _packet_out(switch, message)
@@ -85,7 +96,24 @@ def _vet(switch: Switch, message: bytes) -> bytes | None:
     raise Refused(errors.BAD_TYPE, "not offered to applications")
 
 
+def _check_question(message: bytes) -> None:
+    version = message[0]
+    if message[1] != stats.REQUEST[version]:
+        if len(message) != header.HEADER_SIZE:
+            raise Refused(errors.BAD_LENGTH)
+        return
+    kind, flags = stats.head(message)
+    if kind not in (_ASKS_STATS if version == OF10 else _ASKS_STATS13):
+        raise Refused(errors.STATS_TYPE, f"statistics type {kind}")
+    if version != OF10 and flags:
+        raise Refused(errors.STATS_MORE)
+    if version != OF10 and kind == v13.MP_TABLE_FEATURES and len(message) > stats.BODY[version]:
+        raise Refused(errors.TABLE_FEATURES_SET)
+
+
 def _packet_out(switch: Switch, message: bytes) -> bytes:
+    if switch.native:
+        raise Refused(errors.PACKET_VLAN, "every frame of this switch is a slice's")
     version = switch.version
     start = 16 if version == OF10 else 24
     if len(message) < start:
@@ -117,11 +145,11 @@ def _check_actions(version: int, actions: list[a10.Action]) -> None:
 
 def _flow_mod10(switch: Switch, message: bytes) -> bytes:
     mod = f10.parse_flow_mod(message)
-    if m10.wildcards_of(mod.match) & m10.W_DL_VLAN or m10.vlan_of(mod.match) != m10.VLAN_NONE:
-        if not switch.native:
-            raise Refused(errors.FOREIGN_VLAN, "applications may match untagged frames only")
-    if switch.native:
-        raise Refused(errors.FOREIGN_VLAN, "every frame of this switch is a slice's")
+    anything = m10.wildcards_of(mod.match) & m10.W_DL_VLAN
+    if anything or m10.vlan_of(mod.match) != m10.VLAN_NONE or switch.native:
+        raise Refused(errors.FOREIGN_VLAN, "applications may match untagged frames only")
+    if mod.command > v10.DELETE_STRICT:
+        raise Refused(errors.FLOW_COMMAND)
     _check_actions(OF10, mod.actions)
     match = m10.canonical(mod.match).to_bytes(m10.LENGTH, "big")
     return f10.flow_mod(
@@ -142,6 +170,8 @@ def _flow_mod13(switch: Switch, message: bytes) -> bytes:
     vlan = next((field for field in mod.match if field[0] == oxm.VLAN_VID), None)
     if vlan is None or vlan[1] != 0 or vlan[2] not in (None, 0x1FFF, 0xFFFF) or switch.native:
         raise Refused(errors.FOREIGN_VLAN, "applications may match untagged frames only")
+    if mod.command > v10.DELETE_STRICT:
+        raise Refused(errors.FLOW_COMMAND)
     for instruction in mod.instructions:
         if instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS):
             _check_actions(4, instruction[1])

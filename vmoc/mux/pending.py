@@ -28,27 +28,21 @@ class Expected(Enum):
 class Sent:
     """One message on its way. Small, because there is one per flow-mod and packet-out in flight."""
 
-    __slots__ = ("added", "expected", "message", "replaced", "session")
+    __slots__ = ("added", "expected", "message", "session")
 
     def __init__(
-        self,
-        expected: Expected,
-        session: NorthSession | None,
-        message: bytes,
-        added: Entry | None = None,
-        replaced: Entry | None = None,
+        self, expected: Expected, session: NorthSession | None, message: bytes, added: Entry | None = None
     ) -> None:
         self.expected = expected
         self.session = session
         self.message = message
         self.added = added
-        self.replaced = replaced
 
 
 class Request(Sent):
     """One that is answered, or is one part of several; has room for what that takes."""
 
-    __slots__ = ("at", "done", "plan", "settles", "unit", "xid")
+    __slots__ = ("at", "done", "part", "plan", "settles", "unit", "xid")
 
     def __init__(
         self,
@@ -59,14 +53,16 @@ class Request(Sent):
         at: float = 0.0,
         xid: int = 0,
         plan: Plan | None = None,
+        part: int = 0,
         unit: Unit | None = None,
         settles: list[int] | None = None,
         done: Callable[[bytes, float], None] | None = None,
     ) -> None:
-        super().__init__(expected, session, message)
+        super().__init__(expected, session, message, plan.added if plan else None)
         self.at = at
         self.xid = xid
         self.plan = plan
+        self.part = part
         self.unit = unit
         self.settles = settles
         self.done = done

@@ -1,9 +1,10 @@
 """When to try a controller again. Pure arithmetic: no sockets, no clock, no randomness of its own.
 
 The first attempt is immediate. After a failure the wait doubles from
-``first`` to ``longest``, and each wait is spread over its upper half by the
-jitter given, so that a thousand datapaths do not knock at one moment. A
-completed handshake starts over.
+``first`` to ``longest``, and each wait is spread by the jitter given, so that
+a thousand datapaths do not knock at one moment: the first over ``first`` and
+half of that again, the others over their upper half. A completed handshake
+starts over.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Backoff:
         wait = self._next or self._first
         self._next = min(wait * 2, self._longest)
         # Never below the first wait: a peer that refuses us is not to be hammered.
-        return max(self._first, wait * (0.5 + jitter / 2))
+        least = max(self._first, wait / 2)
+        most = min(max(wait, self._first * 1.5), self._longest)
+        return least + jitter * (most - least)
 
     def succeeded(self) -> None:
         """The OpenFlow handshake is done."""

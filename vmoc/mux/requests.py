@@ -94,6 +94,9 @@ def set_config(session: NorthSession, message: bytes, now: float) -> Bucket | No
 
 def port_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None:
     """PORT_MOD: NO_FLOOD (1.0) and NO_PACKET_IN are the slice's own; everything else is the operator's."""
+    bucket = session.datapath.flow_mods
+    if not bucket.take(now):
+        return bucket
     _not_slave(session)
     version, datapath = session.version, session.datapath
     layout = _PORT_MOD10 if version == OF10 else _PORT_MOD13
@@ -115,6 +118,7 @@ def port_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None
     if (datapath.no_flood, datapath.no_packet_in) != before:
         datapath.regrant()
         datapath.refresh_receivers()
+        bucket.charge(len(datapath.flows.flooding))  # each of them is written anew
         datapath.reexpand(now)
         for each in datapath.sessions:
             if each.masks.wants(each.masks.port_status, each.role, 2):
@@ -231,16 +235,14 @@ def flow_mod(session: NorthSession, message: bytes, now: float) -> None:
     if isinstance(plan, Refusal):
         session.refuse(message, plan, now)
         if plan.reason is errors.FLOW_QUOTA:
-            session.hub.report(
-                Kind.QUOTA, slice=datapath.owner.id, vlan=datapath.vlan, dpid=switch.dpid, message=plan.detail
-            )
+            datapath.say(Kind.QUOTA, now, plan.detail, str(session.link.endpoint))
         return
     # A selection looked at every flow; a controller that does that often pays for it.
     if change.command != v10.ADD and len(datapath.flows) > 256 and datapath.flow_mods.rate:
         datapath.flow_mods.charge(len(datapath.flows) / 256)
     unit = Unit()
-    for data in plan.messages:
-        request = Request(Expected.NOTHING, session, message, plan=plan, unit=unit, at=now)
+    for part, data in enumerate(plan.messages):
+        request = Request(Expected.NOTHING, session, message, plan=plan, part=part, unit=unit, at=now)
         switch.send(data, request, datapath, now)
     if not plan.messages:
         for entry in plan.dying:

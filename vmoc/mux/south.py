@@ -39,7 +39,7 @@ class Host(Protocol):
     def identified(self, session: SouthSession, features: bytes, now: float) -> None:
         """The switch has said who it is."""
 
-    def south_lost(self, session: SouthSession, why: str, now: float) -> None:
+    def south_lost(self, session: SouthSession, why: str, now: float, reason: str | None = None) -> None:
         """The session ended itself."""
 
 
@@ -66,6 +66,7 @@ class SouthSession:
     def receive(self, data: bytes, now: float) -> None:
         """Bytes from the switch."""
         self.heard = now
+        self._missed = 0
         messages = self.frames.feed(data)
         self.hub.counters.south_in += len(messages)
         if self.phase is Phase.JOINED and self.switch is not None:
@@ -75,7 +76,11 @@ class SouthSession:
                 if self.phase is Phase.JOINED and self.switch is not None:
                     self.switch.receive(messages[index:], now)
                     break
-                self._early(message, now)
+                try:
+                    self._early(message, now)
+                except Refused as refused:
+                    self.hub.counters.malformed["south"] += 1
+                    self.fail(f"sent a bad {names.message_name(self.version, message[1])}: {refused.detail}", now)
         if self.frames.broken and self.phase is not Phase.CLOSED:
             self.hub.counters.malformed["south"] += 1
             self.fail("sent a message with a length below 8; the stream cannot be followed", now)
@@ -135,11 +140,11 @@ class SouthSession:
 
     # -- the end -----------------------------------------------------------------------------------
 
-    def fail(self, why: str, now: float, *, abort: bool = False) -> None:
+    def fail(self, why: str, now: float, *, abort: bool = False, reason: str | None = None) -> None:
         """End the connection for a reason of ours."""
         if self.phase is not Phase.CLOSED:
             self.hub.close(self.cid, abort=abort)
-            self.host.south_lost(self, why, now)
+            self.host.south_lost(self, why, now, reason)
 
     def closed(self) -> None:
         """Nothing more comes or goes."""

@@ -24,7 +24,7 @@ from vmoc.mux.pending import Expected, Request, Sent
 from vmoc.mux.xids import Pending
 from vmoc.openflow import header, names, stats, v10, v13
 from vmoc.openflow.features import Features, Port, parse_port, port_status
-from vmoc.openflow.header import OF10
+from vmoc.openflow.header import OF10, OF13
 
 if TYPE_CHECKING:
     from vmoc.mux.north import NorthSession
@@ -35,6 +35,14 @@ MALFORMED_WINDOW: Final = 60.0
 ACK_AFTER: Final = 1.0
 MALFORMED_ERRORS: Final = (Refused, StructError, ValueError, IndexError, KeyError, OverflowError)
 _PORT_ADD, _PORT_DELETE = 0, 1
+_NO_ANSWER: Final = (1, 1)
+"""The error that stands for an answer that never came."""
+_COMMON: Final = (header.EXPERIMENTER, header.FEATURES_REPLY, header.GET_CONFIG_REPLY)
+_ANSWERS: Final = {
+    OF10: frozenset((*_COMMON, v10.QUEUE_GET_CONFIG_REPLY)),
+    OF13: frozenset((*_COMMON, v13.QUEUE_GET_CONFIG_REPLY, v13.ROLE_REPLY, v13.GET_ASYNC_REPLY)),
+}
+"""What a switch may send besides what is handled one by one; experimenter messages are counted and dropped."""
 
 
 class Switch:
@@ -61,6 +69,8 @@ class Switch:
         self.pending: Pending[Sent] = Pending(hub.random.randrange(1, 1 << 31))
         self.up = False
         self.since = 0.0
+        self.progress = 0.0
+        """When it last answered something of ours."""
         self.congested = False
         self.unacked: list[int] = []
         self.ack_alarm: Alarm | None = None
@@ -143,20 +153,32 @@ class Switch:
         pop = self.pending.waiting.pop
         for xid in xids:
             sent = pop(xid, None)
-            if type(sent) is Request and sent.plan is not None and sent.session is not None:
-                for entry in sent.plan.dying:
-                    sent.session.datapath.flows.forget(entry)
+            if sent is None or sent.session is None:
+                continue
+            flows = sent.session.datapath.flows
+            if sent.added is not None and sent.added.previous is not None:
+                flows.accepted(sent.added)
+            if type(sent) is Request and sent.plan is not None:
+                flows.forget_dead(sent.plan.dying)
 
     def _expire(self, now: float) -> None:
         """Requests nobody answered: forgotten silently, as on a real switch, but counted."""
         self._sweep = None
         limit = now - self.hub.timers.request
         waiting = self.pending.waiting
-        for xid in [x for x, sent in waiting.items() if isinstance(sent, Request) and _may_expire(sent, limit)]:
-            del waiting[xid]
+        for xid in [x for x, sent in waiting.items() if isinstance(sent, Request) and self._may_expire(sent, limit)]:
+            sent = waiting.pop(xid)
             self.hub.counters.unrouted["expired"] += 1
+            if sent.expected is Expected.OWN and isinstance(sent, Request) and sent.done is not None:
+                sent.done(header.error(self.version, xid, _NO_ANSWER, sent.message), now)
         if any(isinstance(sent, Request) for sent in waiting.values()):
             self._sweep = self.hub.clock.at(now + self.hub.timers.request, self._expire)
+
+    def _may_expire(self, sent: Request, limit: float) -> bool:
+        # Barriers never: a controller that waits for one must not be told it is done.
+        # While the switch comes up its whole connection is at stake, which is watched elsewhere.
+        kinds = (Expected.STATISTICS, Expected.QUEUE_CONFIG, Expected.OPERATOR)
+        return sent.at <= limit and (sent.expected in kinds or (self.up and sent.expected is Expected.OWN))
 
     # -- up ----------------------------------------------------------------------------------------
 
@@ -207,8 +229,10 @@ class Switch:
             self._barrier_reply(message, now)
         elif kind == stats.REPLY[version]:
             self._answer(message, now, more=bool(stats.head(message)[1] & 1))
-        else:
+        elif kind in _ANSWERS[version]:
             self._answer(message, now, more=False)
+        else:
+            raise Refused(errors.BAD_TYPE, "not a switch's message")
 
     def _barrier_reply(self, message: bytes, now: float) -> None:
         xid = header.xid_of(message)
@@ -220,6 +244,7 @@ class Switch:
         if sent.expected is Expected.OPERATOR:
             operator.answer(self, sent, message)
             return
+        self.progress = now
         self._settle(sent.settles or [])
         if sent.done is not None:
             sent.done(message, now)
@@ -232,9 +257,15 @@ class Switch:
         if type(sent) is not Request or sent.expected is Expected.BARRIER:
             self.hub.counters.unrouted[names.message_name(self.version, message[1])] += 1
             return
+        if sent.expected is Expected.QUEUE_CONFIG:
+            fits = message[1] in (v10.QUEUE_GET_CONFIG_REPLY, v13.QUEUE_GET_CONFIG_REPLY)
+        else:
+            fits = message[1] == stats.REPLY[self.version] or sent.expected is Expected.OPERATOR
+        if not fits:
+            raise Refused(errors.BAD_TYPE, "it answers another kind of request")
         if not more:
             self.pending.pop(xid)
-        sent.at = now
+        sent.at = self.progress = now
         if sent.expected is Expected.OPERATOR:
             operator.answer(self, sent, message)
         elif sent.expected is Expected.OWN and sent.done is not None:
@@ -247,17 +278,21 @@ class Switch:
 
     def _error(self, message: bytes, now: float) -> None:
         code = header.error_code(message)
-        sent = self.pending.pop(header.xid_of(message))
+        xid = header.xid_of(message)
+        sent = self.pending.pop(xid)
         if sent is None and len(message) >= 20:
-            sent = self.pending.pop(int.from_bytes(message[16:20], "big"))
+            xid = int.from_bytes(message[16:20], "big")
+            sent = self.pending.pop(xid)
         if sent is None:
             self.hub.counters.unrouted["ERROR"] += 1
             return
         request = sent if type(sent) is Request else None
-        plan = request.plan if request else None
-        added, replaced = (plan.added, plan.replaced) if plan else (sent.added, sent.replaced)
-        if added is not None and sent.session is not None:
-            sent.session.datapath.flows.take_back(added, replaced)
+        if sent.session is not None:
+            flows = sent.session.datapath.flows
+            if request is not None and request.plan is not None:
+                flows.undo(request.plan, request.part)
+            elif sent.added is not None:
+                flows.take_back(sent.added)
         if request is not None and request.expected is Expected.BARRIER:
             self._settle(request.settles or [])
         if request is not None and request.expected is Expected.OPERATOR:
@@ -268,7 +303,10 @@ class Switch:
                     return
                 request.unit.failed = True
             prefix = message[12 : 12 + _prefix_length(self.version, code[0])]
-            sent.session.fail(sent.message, code, prefix, now)
+            if request is not None and request.expected is Expected.BARRIER:
+                sent.session.barrier_failed(xid, request.message, code, prefix, now)
+            else:
+                sent.session.fail(sent.message, code, prefix, now)
         elif request is not None and request.done is not None:
             request.done(message, now)
         elif self.session is not None:
@@ -330,6 +368,7 @@ class Switch:
             if port.number in datapath.grant.ports:
                 datapath.refresh_receivers()
                 datapath.reexpand(now)
+                lifecycle.refresh_standalone(self, datapath, now)
                 self.tell_port(datapath, _PORT_ADD, port)
 
     def _port_changed(self, port: Port, reason: int, now: float) -> None:
@@ -339,6 +378,7 @@ class Switch:
                 if reason == _PORT_DELETE:
                     datapath.regrant()
                     datapath.reexpand(now)
+                    lifecycle.refresh_standalone(self, datapath, now)
                 self.tell_port(datapath, reason, shown)
 
     def tell_port(self, datapath: VirtualDatapath, reason: int, port: Port) -> None:
@@ -350,23 +390,23 @@ class Switch:
 
     # -- connection --------------------------------------------------------------------------------
 
-    def detached(self, now: float) -> None:
+    def detached(self, now: float, why: str = "its switch is not connected") -> None:
         """The connection is gone: the virtual switches are too, what they had installed stays known."""
         self.session, self.cid, self.up, self.congested = None, -1, False, False
         self.since = now
         self.pending.clear()
         self.unacked = []
+        self.by_tag = {datapath.tag: datapath for datapath in self.datapaths.values()}
         for datapath in list(self.datapaths.values()):
             datapath.unacked = []
-            for session in list(datapath.sessions):
-                session.detach(now)
-                self.hub.close(session.cid)
             for link in datapath.links.values():
-                if link.session is not None:
-                    link.session.detach(now)
-                    self.hub.close(link.session.cid)
+                session = link.session
+                if session is not None:
+                    session.detach(now)
+                    self.hub.close(session.cid)
                 link.stop(now)
-            datapath.enter(State.PENDING, now, message="its switch is not connected")
+            lifecycle.forget_standalone(datapath)
+            datapath.enter(State.PENDING, now, message=why)
         if self.hub.tap:
             self.hub.effect(SwitchVanished(self.key))
 
@@ -391,8 +431,3 @@ def _prefix_length(version: int, kind: int) -> int:
     if version == OF10:
         return 8 if kind == 0xB0C2 else 0
     return 4 if kind == 0xFFFF else 0
-
-
-def _may_expire(sent: Request, limit: float) -> bool:
-    # Barriers never: a controller that waits for one must not be told it is done.
-    return sent.expected in (Expected.STATISTICS, Expected.QUEUE_CONFIG, Expected.OPERATOR) and sent.at <= limit

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vmoc import errors
+from vmoc.errors import Refused
+from vmoc.events import Kind
 from vmoc.mux import operator
 from vmoc.mux.classify import UNTAGGED, classify13, delivered_match, frame_vid
 from vmoc.mux.flows import SERIAL_BITS, Entry, is_table_miss, virtual_cookie, virtual_match, virtual_priority
@@ -24,6 +27,8 @@ def packet_in10(switch: Switch, message: bytes, now: float) -> None:
     """Route a 1.0 PACKET_IN: buffer_id 4, total_len 2, in_port 2, reason 1, pad 1, frame."""
     counters = switch.hub.counters
     if len(message) < 32:
+        if len(message) < 18:
+            raise Refused(errors.BAD_LENGTH)
         counters.dropped_packet_ins["malformed"] += 1
         return
     in_port = message[14] << 8 | message[15]
@@ -70,14 +75,14 @@ def packet_in13(switch: Switch, message: bytes, now: float) -> None:
         in_port = int.from_bytes(message[32:36], "big")
         datapath = switch.datapaths.get(vid)
         if datapath is not None and in_port in datapath.grant.ports and not datapath.hides_tag:
-            reason, cookie = message[7 + 7], message[16:24]
+            reason, cookie = message[14], message[16:24]
             if cookie != _NO_COOKIE:
                 told = _cookie(switch, datapath, message)
                 if told is None:
                     counters.dropped_packet_ins["foreign-cookie"] += 1
                     return
                 reason, cookie = told
-            if message[8:12] != _NO_BUFFER or cookie != message[16:24]:
+            if message[8:12] != _NO_BUFFER or cookie != message[16:24] or reason != message[14]:
                 message = b"".join(
                     (message[:8], _NO_BUFFER, message[12:14], bytes((reason, message[15])), cookie, message[24:])
                 )
@@ -90,6 +95,8 @@ def _packet_in13_any(switch: Switch, message: bytes, now: float) -> None:
     counters = switch.hub.counters
     found = classify13(message)
     if found is None:
+        if len(message) < 34:
+            raise Refused(errors.BAD_LENGTH)
         counters.dropped_packet_ins["malformed"] += 1
         return
     datapath = switch.datapaths.get(switch.native_vlan or found.vid)
@@ -159,6 +166,7 @@ def _deliver(datapath: VirtualDatapath, message: bytes, reason: int, in_port: in
     bucket = datapath.packet_ins
     if bucket.rate and not bucket.take(now):
         counters.dropped_packet_ins["rate"] += 1
+        datapath.say(Kind.DROPPED, now, "packet-ins come faster than the slice's rate")
         return
     counters.packet_ins += 1
     cids = datapath.packet_in_cids
@@ -176,6 +184,8 @@ def _deliver(datapath: VirtualDatapath, message: bytes, reason: int, in_port: in
             taken = True
         elif session.behind:
             counters.dropped_packet_ins["backlog"] += 1
+            text = "a controller does not read as fast as packet-ins come"
+            datapath.say(Kind.DROPPED, now, text, str(session.link.endpoint))
             taken = True
         else:
             session.relay(message)

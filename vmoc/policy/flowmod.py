@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from struct import error as StructError
 from typing import Final
 
 from vmoc import errors
@@ -22,9 +23,9 @@ from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import oxm
 from vmoc.policy import actions10, actions13
 from vmoc.policy.grant import Grant
-from vmoc.policy.match import is_exact10, narrow10, narrow13
+from vmoc.policy.match import check_prerequisites13, is_exact10, narrow10, narrow13
 from vmoc.policy.outputs import Outputs
-from vmoc.policy.verdict import Finding, Refusal, Rule, run
+from vmoc.policy.verdict import NOT_OFFERED, Finding, Refusal, Rule, run
 
 TOP_PRIORITY: Final = 0xFFFF
 COMMANDS: Final = ("add", "modify", "modify_strict", "delete", "delete_strict")
@@ -62,6 +63,7 @@ class FlowChange:
     # Filled by the first rule, used by the others.
     parsed10: f10.FlowMod | None = field(default=None, repr=False)
     parsed13: f13.FlowMod | None = field(default=None, repr=False)
+    not_offered: Refused | None = field(default=None, repr=False)
 
     @property
     def deletes(self) -> bool:
@@ -78,7 +80,13 @@ def vet_flow_mod(grant: Grant, data: bytes, trace: list[Finding] | None = None) 
 
 def _decode10(change: FlowChange) -> str:
     data = change.data
-    mod = f10.parse_flow_mod(data, with_actions=int.from_bytes(data[56:58], "big") not in DELETES)
+    try:
+        mod = f10.parse_flow_mod(data, with_actions=int.from_bytes(data[56:58], "big") not in DELETES)
+    except Refused as refused:
+        if refused.reason not in NOT_OFFERED:
+            raise
+        change.not_offered = refused
+        mod = f10.parse_flow_mod(data, with_actions=False)
     change.parsed10 = mod
     change.command, change.cookie = mod.command, mod.cookie
     change.idle_timeout, change.hard_timeout, change.flags = mod.idle_timeout, mod.hard_timeout, mod.flags
@@ -89,7 +97,14 @@ def _decode10(change: FlowChange) -> str:
 
 def _decode13(change: FlowChange) -> str:
     data = change.data
-    mod = f13.parse_flow_mod(data, with_instructions=len(data) < 26 or data[25] not in DELETES)
+    try:
+        mod = f13.parse_flow_mod(data, with_instructions=len(data) < 26 or data[25] not in DELETES)
+    except Refused as refused:
+        if refused.reason not in NOT_OFFERED:
+            raise
+        change.not_offered = refused
+        mod = f13.parse_flow_mod(data, with_instructions=False)
+    check_prerequisites13(change.grant, mod.match)
     change.parsed13 = mod
     change.command, change.table, change.cookie = mod.command, mod.table, mod.cookie
     change.idle_timeout, change.hard_timeout, change.flags = mod.idle_timeout, mod.hard_timeout, mod.flags
@@ -174,6 +189,8 @@ def _actions10(change: FlowChange) -> str:
     assert mod is not None
     if change.deletes:
         return "not looked at: a delete has none"
+    if change.not_offered is not None:
+        raise change.not_offered
     outputs = Outputs(change.grant, exact_in_port(change))
     change.body = a10.pack(actions10.narrow(change.grant, mod.actions, outputs))
     change.floods = outputs.floods
@@ -185,10 +202,15 @@ def _instructions13(change: FlowChange) -> str:
     assert mod is not None
     if change.deletes:
         return "not looked at: a delete has none"
+    if change.not_offered is not None:
+        raise change.not_offered
     physical, change.floods = actions13.narrow_instructions(
         change.grant, change.table, mod.instructions, exact_in_port(change)
     )
-    change.body = a13.pack_instructions(physical)
+    try:
+        change.body = a13.pack_instructions(physical)
+    except StructError:  # an expanded list beyond the 16-bit length of its instruction
+        raise Refused(errors.TOO_MANY_ACTIONS, "the expanded actions would not fit one instruction") from None
     return "expanded FLOOD/ALL to the slice's ports" if change.floods else "allowed"
 
 

@@ -3,15 +3,16 @@
 Layouts: 1.0 (5.3.6) buffer_id 4, in_port 2, actions_len 2, actions, frame;
 1.3 (7.3.7) buffer_id 4, in_port 4, actions_len 2, pad 6, actions, frame.
 The frame must already be in the slice: tagged with its VLAN, or, where the
-slice sees untagged frames, is put there by inserting the tag.
+slice sees untagged frames, is put there by inserting the tag. On a native
+switch it must have no tag: one could take it to another VLAN's segment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from vmoc import errors
 from vmoc.errors import Refused
@@ -22,12 +23,13 @@ from vmoc.openflow.v13 import actions as a13
 from vmoc.policy import actions10, actions13
 from vmoc.policy.grant import Grant
 from vmoc.policy.outputs import ANYWHERE, Outputs
-from vmoc.policy.verdict import Finding, Refusal, Rule, run
+from vmoc.policy.verdict import NOT_OFFERED, Finding, Refusal, Rule, run
 
 _FIXED10: Final = Struct("!IHH")
 _FIXED13: Final = Struct("!IIH6x")
 _HEAD: Final = Struct("!BBHI")
 ACTIONS_AT: Final = {1: 16, 4: 24}
+_TAGS: Final = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 
 
 @dataclass(slots=True)
@@ -41,6 +43,9 @@ class PacketOut:
     frame_at: int = 0
     actions: bytes = b""
     frame: bytes = b""
+    # Filled by the first rule, used by the others.
+    parsed: list[tuple[Any, ...]] = field(default_factory=list, repr=False)
+    not_offered: Refused | None = field(default=None, repr=False)
 
     def message(self, xid: int) -> bytes:
         """The physical PACKET_OUT."""
@@ -53,6 +58,7 @@ class PacketOutPolicy:
     """Vets packet-outs of one grant, remembering verdicts by the bytes in front of the frame."""
 
     CAPACITY: Final = 512
+    LONGEST: Final = 1024  # bytes in front of the frame; longer ones are rare, and would let a slice hoard memory
 
     __slots__ = ("_grant", "_known", "_tag", "_tagged")
 
@@ -95,6 +101,8 @@ class PacketOutPolicy:
         verdict = vet_packet_out(self._grant, data)
         if isinstance(verdict, Refusal):
             return verdict
+        if verdict.frame_at > self.LONGEST:
+            return verdict.message(xid)
         if len(self._known) >= self.CAPACITY:
             self._known.clear()
         prefix = _fixed(self._grant.version, verdict.in_port, len(verdict.actions)) + verdict.actions
@@ -123,7 +131,12 @@ def _decode(case: PacketOut) -> str:
     case.frame_at = start + length
     if case.frame_at > len(data):
         raise Refused(errors.BAD_LENGTH, f"actions_len {length} is more than the message holds")
-    (a10 if case.grant.version == 1 else a13).parse(data, start, case.frame_at)
+    try:
+        case.parsed = (a10 if case.grant.version == 1 else a13).parse(data, start, case.frame_at)
+    except Refused as refused:
+        if refused.reason not in NOT_OFFERED:
+            raise
+        case.not_offered = refused
     return f"{length} bytes of actions, {len(data) - case.frame_at} bytes of frame"
 
 
@@ -152,6 +165,8 @@ def _frame(case: PacketOut) -> str:
     if len(frame) < (14 if grant.hides_tag else 18):
         raise Refused(errors.PACKET_SHORT, f"frame of {len(frame)} bytes")
     if grant.native:
+        if frame[12:14] in _TAGS:
+            raise Refused(errors.PACKET_VLAN, f"frame has ethertype {frame[12:14].hex()}, the instance is untagged")
         case.frame = frame
         return "the instance is untagged"
     if grant.hides_tag:
@@ -167,17 +182,15 @@ def _frame(case: PacketOut) -> str:
 
 
 def _actions(case: PacketOut) -> str:
-    grant, start = case.grant, ACTIONS_AT[case.grant.version]
+    grant = case.grant
+    if case.not_offered is not None:
+        raise case.not_offered
     in_port = case.in_port if case.in_port in grant.ports else ANYWHERE
     outputs = Outputs(grant, in_port, packet_out=True)
     if grant.version == 1:
-        parsed10 = a10.parse(case.data, start, case.frame_at)
-        case.actions = a10.pack(actions10.narrow(grant, parsed10, outputs))
+        case.actions = a10.pack(actions10.narrow(grant, case.parsed, outputs))
     else:
-        parsed13 = a13.parse(case.data, start, case.frame_at)
-        # What TABLE leads to may output as well, with the queue set here.
-        tables = any(action[:2] == (a13.OUTPUT, v13.TABLE) for action in parsed13)
-        case.actions = a13.pack(actions13.narrow(grant, parsed13, outputs, output_follows=tables))
+        case.actions = a13.pack(actions13.narrow(grant, case.parsed, outputs))
     return "expanded FLOOD/ALL to the slice's ports" if outputs.floods else "allowed"
 
 

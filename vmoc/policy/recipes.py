@@ -84,11 +84,13 @@ def tail10(change: FlowChange) -> bytes:
 class Recipe13:
     """How to write every 1.3 ADD of one shape."""
 
-    __slots__ = ("_body", "_middle", "_parts", "_single", "_word", "floods", "prefix")
+    __slots__ = ("_body", "_middle", "_parts", "_whole", "_word", "floods", "prefix")
 
     def __init__(self, change: FlowChange) -> None:
+        # A controller that names its VLAN in a canonical match wrote the physical match itself.
+        whole = slice(48, 48 + len(change.match))
+        self._whole = whole if change.data[whole] == change.match else None
         self._parts = _match_parts(change)
-        self._single = self._parts[0] if len(self._parts) == 1 and isinstance(self._parts[0], slice) else None
         self._middle = middle13(change)
         self._body = change.body
         self._word = (0x040E0000 | 48 + len(change.match) + len(change.body)).to_bytes(4, "big")
@@ -97,8 +99,8 @@ class Recipe13:
 
     def identity(self, data: bytes) -> bytes:
         """Table 1, priority 2, physical match: what makes the entry the same entry."""
-        if self._single is not None:
-            return self.prefix + data[self._single]
+        if self._whole is not None:
+            return self.prefix + data[self._whole]
         return self.prefix + b"".join([part if isinstance(part, bytes) else data[part] for part in self._parts])
 
     def message(self, data: bytes, identity: bytes, xid: int, cookie: int) -> bytes:
@@ -140,11 +142,9 @@ def _match_parts(change: FlowChange) -> list[bytes | slice]:
     physical, _ = oxm.parse(change.match, 0, len(change.match))
     pieces: list[bytes | slice] = [change.match[:4]]
     for field in physical:
-        number = field[0]
-        if number in _ANY_VALUE and field[2] is None:
-            pieces.append(where[number])
-        else:
-            pieces.append(oxm.pack_one(field))
+        piece, at = oxm.pack_one(field), where.get(field[0])
+        # A mask of all ones is not copied: it is left out of the physical form.
+        pieces.append(at if at is not None and field[0] in _ANY_VALUE and data[at] == piece else piece)
     length = change.match[2] << 8 | change.match[3]
     pieces.append(b"\x00" * (len(change.match) - length))
     return _merge(pieces)
@@ -175,6 +175,7 @@ class FlowModPolicy:
 
     CAPACITY: Final = 256
     LAYOUTS: Final = 8
+    LONGEST: Final = 1024  # bytes of a message; longer ones are rare, and would let a slice hoard memory
 
     __slots__ = ("_count", "_grant", "_layouts", "_version")
 
@@ -202,7 +203,7 @@ class FlowModPolicy:
     def vet(self, data: bytes) -> FlowChange | Refusal:
         """The full verdict; an allowed ADD leaves its recipe behind."""
         verdict = vet_flow_mod(self._grant, data)
-        if isinstance(verdict, FlowChange) and verdict.command == v10.ADD:
+        if isinstance(verdict, FlowChange) and verdict.command == v10.ADD and len(data) <= self.LONGEST:
             self._remember(verdict)
         return verdict
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from vmoc import errors
 from vmoc.errors import OfError, Reason, Refused
@@ -11,6 +11,18 @@ from vmoc.errors import OfError, Reason, Refused
 Case = TypeVar("Case")
 Rule = tuple[str, Callable[[Case], str]]
 """A name and a step: it returns what it found, in words, or raises ``Refused``."""
+
+NOT_OFFERED: Final = frozenset(
+    (
+        errors.ACTION_TYPE,
+        errors.ACTION_EXPERIMENTER,
+        errors.SET_FIELD_TYPE,
+        errors.INSTRUCTION_TYPE,
+        errors.INSTRUCTION_EXPERIMENTER,
+        errors.INSTRUCTION_DUPLICATE,
+    )
+)
+"""What the readers cannot read on past, although it is the actions' turn to be refused, not the decoding's."""
 
 
 class Refusal(NamedTuple):

@@ -44,9 +44,11 @@ def only(server: SwitchServer) -> Connection:
 
 async def closed(switch: RawSwitch) -> None:
     def read() -> None:
-        with pytest.raises((EOFError, ConnectionError)):
+        try:
             while True:
                 switch.receive()
+        except (EOFError, ConnectionError):
+            pass
 
     await asyncio.to_thread(read)
 
@@ -83,7 +85,7 @@ def test_a_silent_switch_is_asked_and_then_given_up(caplog: pytest.LogCaptureFix
 def test_a_switch_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(server: SwitchServer, switch: RawSwitch) -> None:
         connection = only(server)
-        big = bytes(1 << 20)
+        big = message(4, 2, 0, bytes(60_000)) * 16
         for _ in range(2 * BACKLOG // len(big)):
             if not connection.transmit(big, False):
                 break

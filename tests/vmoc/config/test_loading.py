@@ -217,6 +217,11 @@ def test_all_problems_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     ]
 
 
+def test_names_from_the_file_cannot_break_the_line(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, r'policy: {"a\n\e[31mb": 1}')
+    assert found[2] == r"policy.a\n\x1b[31mb"
+
+
 def test_how_a_problem_reads(tmp_path: Path) -> None:
     file = write(tmp_path, "slices:\n  - id: a\n    segments: [{vlan: 4097}]")
     with pytest.raises(ConfigError) as caught:

@@ -202,10 +202,8 @@ def check_prerequisites(match: Match) -> None:
                 raise Refused(errors.MATCH_PREREQ, f"{FIELDS[number].name} needs {FIELDS[need[0]].name}")
         if number == IN_PHY_PORT and IN_PORT not in present:
             raise Refused(errors.MATCH_PREREQ, "in_phy_port needs in_port")
-        if number == VLAN_PCP:
-            value, mask = present.get(VLAN_VID, (0, None))
-            if not value & VID_PRESENT:
-                raise Refused(errors.MATCH_PREREQ, "vlan_pcp needs vlan_vid")
+        if number == VLAN_PCP and not present.get(VLAN_VID, (0, None))[0] & VID_PRESENT:
+            raise Refused(errors.MATCH_PREREQ, "vlan_pcp needs vlan_vid")
 
 
 def pack_one(oxm: Oxm) -> bytes:

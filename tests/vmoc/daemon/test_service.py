@@ -1,0 +1,304 @@
+"""``vmoc run`` as a process: starting, refusing to start, signals, what it shows, and what it leaves behind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.emulation.waiting import wait_until
+from tests.vmoc.net.stage import Authority
+
+HELLO = bytes.fromhex("0400000800000001")
+NEEDY = [{"id": "alice", "segments": [{"vlan": 101}]}]
+
+
+class Run:
+    """One ``vmoc run`` on ports of the system's choosing, its JSON log read as it comes."""
+
+    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None, **config: Any) -> None:
+        self.file = folder / "vmoc.yaml"
+        self.config: dict[str, Any] = {
+            "openflow": {"listen": [{"address": "127.0.0.1", "port": 0}]},
+            "metrics": {"listen": "127.0.0.1:0"},
+            "state": {"path": ":memory:"},
+            "default_controller": {"mode": "none"},
+        } | config
+        self.write()
+        self.entries: list[dict[str, Any]] = []
+        self.others: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "import sys; from vmoc.cli import main; sys.exit(main())", "run"]
+            + ["-c", str(self.file), "--log-format", "json", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def write(self, **config: Any) -> None:
+        self.config |= config
+        self.file.write_text(yaml.safe_dump(self.config))
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            try:
+                self.entries.append(json.loads(line))
+            except ValueError:
+                self.others.append(line.rstrip("\n"))
+
+    def wait_for(self, words: str, count: int = 1) -> dict[str, Any]:
+        def found() -> dict[str, Any] | None:
+            hits = [entry for entry in list(self.entries) if words in str(entry["event"])]
+            if len(hits) >= count:
+                return hits[count - 1]
+            assert self.process.poll() is None or self._reader.is_alive(), f"it ended: {self.others} {self.entries}"
+            return None
+
+        hit = wait_until(found, f"{words!r} in {self.others} {self.entries}", timeout=30)
+        assert hit is not None
+        return hit
+
+    def port(self, which: int = 1) -> int:
+        return int(self.wait_for("switches connect to", which)["address"].rpartition(":")[2])
+
+    def get(self, path: str) -> tuple[int, str]:
+        port = int(self.wait_for("metrics are at")["address"].rpartition(":")[2])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def ready(self) -> None:
+        self.wait_for("experimenters' controllers are dialled")
+        wait_until(lambda: self.get("/readyz")[0] == 200, "readiness")
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 15) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            code = self.process.wait(timeout)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self._reader.join(5)
+            assert self.process.stderr is not None
+            self.process.stderr.close()
+        assert not [line for line in self.others if "Traceback" in line], self.others
+        return code
+
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    runs: list[Run] = []
+
+    def start(*arguments: str, **config: Any) -> Run:
+        folder = tmp_path / str(len(runs))
+        folder.mkdir()
+        runs.append(Run(folder, *arguments, **config))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.end()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def test_it_serves_says_so_and_drains(start: Start) -> None:
+    run = start()
+    run.ready()
+    with socket.create_connection(("127.0.0.1", run.port())) as switch:
+        switch.settimeout(10)
+        switch.sendall(HELLO)
+        assert switch.recv(2)[1] == 0  # OFPT_HELLO comes back
+        status, text = run.get("/metrics")
+        assert status == 200
+        assert "vmoc_up 1.0" in text
+        assert 'vmoc_connections{side="south"} 1.0' in text
+        began = time.monotonic()
+        assert run.end() == 0
+        assert time.monotonic() - began < 5
+    assert run.entries[-1]["event"] == "stopped"
+    assert not run.others
+
+
+def test_ctrl_c_drains_too(start: Start) -> None:
+    run = start()
+    run.ready()
+    assert run.end(signal.SIGINT) == 0
+
+
+def test_a_second_signal_ends_it_at_once(start: Start) -> None:
+    run = start()
+    run.ready()
+    # A switch that neither reads nor closes holds the drain up to its limit.
+    with socket.create_connection(("127.0.0.1", run.port())):
+        wait_until(lambda: 'vmoc_connections{side="south"} 1.0' in run.get("/metrics")[1], "the switch")
+        run.process.send_signal(signal.SIGTERM)
+        run.wait_for("draining")
+        assert run.end(signal.SIGTERM) == 128 + signal.SIGTERM
+
+
+def test_systemd_hears_of_readiness_and_of_the_end(tmp_path: Path, start: Start) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        run = start(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert systemd.recv(100) == b"READY=1"
+        run.process.send_signal(signal.SIGTERM)
+        assert systemd.recv(100) == b"STOPPING=1"
+        assert run.end() == 0
+
+
+@pytest.mark.parametrize("key", ["openflow.listen", "metrics.listen"])
+def test_a_port_in_use_is_one_sentence_and_exit_code_1(start: Start, key: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = {
+            "openflow.listen": {"openflow": {"listen": [{"address": "127.0.0.1", "port": port}]}},
+            "metrics.listen": {"metrics": {"listen": f"127.0.0.1:{port}"}},
+        }[key]
+        run = start(**config)
+        assert run.process.wait(30) == 1
+        run.end()
+        assert len(run.others) == 1
+        assert run.others[0].startswith(
+            f"vmoc: cannot listen on 127.0.0.1:{port}: the port is in use by process {os.getpid()} ("
+        )
+        assert run.others[0].endswith(f"change {key}")
+
+
+def test_unusable_certificates_are_one_sentence_and_exit_code_2(start: Start, authority: Authority) -> None:
+    one, two = authority.issue("one"), authority.issue("two")
+    files = {"cert": one.cert, "key": two.key, "ca": one.ca}
+    run = start(openflow={"listen": [{"address": "127.0.0.1", "port": 0, "tls": True}], "tls": files})
+    assert run.process.wait(30) == 2
+    run.end()
+    assert len(run.others) == 1
+    assert "does not belong to" in run.others[0]
+
+
+def test_an_application_that_cannot_be_loaded_ends_it_with_1(start: Start) -> None:
+    run = start("--app", "no.such.application")
+    assert run.process.wait(30) == 1
+    run.end()
+    assert any("no.such.application" in entry["event"] for entry in run.entries)
+
+
+def test_a_wrong_log_level_is_exit_code_2(start: Start) -> None:
+    run = start("--log-level", "loud")
+    assert run.process.wait(30) == 2
+    run.end()
+    assert run.others == ["vmoc: 'loud' is not a log level; choose one of debug, info, warning, error"]
+
+
+def test_a_reload_applies_the_difference_and_survives_mistakes(start: Start) -> None:
+    run = start(slices=[])
+    run.ready()
+    run.write(slices=NEEDY, metrics={"listen": "127.0.0.1:1"})
+    run.process.send_signal(signal.SIGHUP)
+    run.wait_for("configuration reloaded: slices: 1 added, 0 changed, 0 removed")
+    run.wait_for("metrics.listen changed in the configuration: that needs a restart")
+    run.file.write_text("slices: [{id: alice, segments: [{vlan: 9999}, {vlan: 0}]}]\n")
+    run.process.send_signal(signal.SIGHUP)
+    rejected = run.wait_for("configuration rejected")
+    assert rejected["problems"] == 2
+    assert run.wait_for("segments[0].vlan")["level"] == "error"
+    text = run.get("/metrics")[1]
+    assert "vmoc_slices 1.0" in text
+    assert 'vmoc_config_reloads_total{result="applied"} 1.0' in text
+    assert 'vmoc_config_reloads_total{result="rejected"} 1.0' in text
+
+
+def test_several_listeners_with_vlans_and_tls(start: Start, authority: Authority) -> None:
+    identity = authority.issue("vmoc")
+    listen = [
+        {"address": "127.0.0.1", "port": 0},
+        {"address": "127.0.0.1", "port": 0, "vlan": 1001},
+        {"address": "127.0.0.1", "port": 0, "tls": True},
+    ]
+    files = {"cert": identity.cert, "key": identity.key, "ca": identity.ca}
+    run = start(openflow={"listen": listen, "tls": files})
+    run.ready()
+    assert run.wait_for("switches connect to", 2)["vlan"] == 1001
+    assert run.wait_for("switches connect to", 3)["event"].startswith("switches connect to ssl:")
+    with socket.create_connection(("127.0.0.1", run.port(3))) as plain:
+        plain.sendall(HELLO)
+        entry = run.wait_for("switch refused")
+    assert "does not speak TLS" in entry["event"]
+    assert entry["reason"] == "tls"
+
+
+def test_the_default_controller_runs_while_needed_and_is_restarted(start: Start) -> None:
+    run = start(slices=[], default_controller={"mode": "builtin"})
+    run.ready()
+    assert not _children(run.process.pid)
+    run.write(slices=NEEDY)
+    run.process.send_signal(signal.SIGHUP)
+    run.wait_for("the default controller is running")
+    (child,) = _children(run.process.pid)
+    os.kill(child, signal.SIGKILL)
+    run.wait_for("the default controller is gone: it was killed by SIGKILL; restarting in 1 s")
+    run.wait_for("the default controller is running", 2)
+    (child,) = _children(run.process.pid)
+    assert "vmoc_default_controller_restarts_total 1.0" in run.get("/metrics")[1]
+    run.write(slices=[])
+    run.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: not _children(run.process.pid), "the default controller to be stopped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_default_controller_does_not_outlive_it(start: Start, number: int) -> None:
+    run = start(slices=NEEDY, default_controller={"mode": "builtin"})
+    run.wait_for("the default controller is running")
+    (child,) = _children(run.process.pid)
+    code = run.end(number)
+    assert code == (0 if number == signal.SIGTERM else -number)
+    wait_until(lambda: not _alive(child), "the default controller to end")
+
+
+def test_no_file_at_all_means_the_defaults(tmp_path: Path) -> None:
+    """Only what can be seen without taking the well-known ports: the settings, and that they are acceptable."""
+    from vmoc.config import load
+
+    settings = load(None)
+    assert [(listener.address, listener.port) for listener in settings.listeners] == [("0.0.0.0", 6653)]
+    assert settings.metrics_listen == ("127.0.0.1", 9310)
+    assert settings.default_controller.mode == "builtin"

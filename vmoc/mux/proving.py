@@ -1,0 +1,220 @@
+"""What a switch holds, and the proof that it holds nothing else (vetting D.3, D.4).
+
+A flow dump is the only truth. A switch that has just connected is dumped and
+whatever is not known to be a slice's is deleted; a VLAN that changes hands is
+deleted whole. Then comes another dump, until nothing is left or the tries are
+used up: a VLAN that cannot be proven clean is not given to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from vmoc.errors import Refused
+from vmoc.events import Kind
+from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
+from vmoc.mux.flows import SERIAL_BITS
+from vmoc.openflow import header, stats, v10, v13
+from vmoc.openflow.header import OF10
+from vmoc.openflow.v10 import flow as f10
+from vmoc.openflow.v10 import match as m10
+from vmoc.openflow.v13 import flow as f13
+from vmoc.openflow.v13 import oxm
+
+if TYPE_CHECKING:
+    from vmoc.mux.switch import Switch
+
+TRIES: Final = 3
+_PROXY: Final = PROXY_TAG >> SERIAL_BITS
+FlowEntry = f10.Entry | f13.Entry
+
+
+def exact_vid(switch: Switch, match: bytes) -> int | None:
+    """The one VID a physical match is about (0xffff in 1.0: untagged); None when it is about others too."""
+    if switch.version == OF10:
+        number = int.from_bytes(match, "big")
+        return None if m10.wildcards_of(number) & m10.W_DL_VLAN else m10.vlan_of(number)
+    try:
+        fields, _ = oxm.parse(match, 0, len(match))
+    except Refused:
+        return None
+    for number, value, mask in fields:
+        if number == oxm.VLAN_VID and (mask is None or mask & 0x1FFF == 0x1FFF):
+            return value & 0xFFF if value & oxm.VID_PRESENT else m10.VLAN_NONE
+    return None
+
+
+def delete_entry(switch: Switch, entry: FlowEntry) -> bytes:
+    """DELETE_STRICT of an entry as the switch reported it."""
+    if switch.version == OF10:
+        return f10.flow_mod(0, entry.match, v10.DELETE_STRICT, priority=entry.priority)
+    return f13.flow_mod(0, entry.match, v10.DELETE_STRICT, table=entry.table, priority=entry.priority)
+
+
+def _identity(switch: Switch, entry: FlowEntry) -> bytes:
+    match = entry.match
+    if switch.version == OF10:
+        match = m10.canonical(int.from_bytes(match, "big")).to_bytes(m10.LENGTH, "big")
+    else:
+        with suppress(Refused):  # fields no slice can have: compared as it is, equal to nothing of ours
+            match = oxm.pack(oxm.parse(match, 0, len(match))[0])
+    return bytes((entry.table,)) + entry.priority.to_bytes(2, "big") + match
+
+
+def _dump(switch: Switch, match: bytes, part: Callable[[bytes, float], None], now: float) -> None:
+    if switch.version == OF10:
+        body = stats.flow_request_body10(match, v13.ALL_TABLES, v10.NONE)
+    else:
+        body = stats.flow_request_body13(match, v13.ALL_TABLES, v13.ANY, v13.ANY_GROUP, 0, 0)
+    switch.ask(stats.request(switch.version, 0, stats.FLOW, body), part, now)
+
+
+def _entries(switch: Switch, message: bytes) -> list[FlowEntry]:
+    if switch.version == OF10:
+        return list(f10.parse_entries(message, stats.BODY[1]))
+    return list(f13.parse_entries(message, stats.BODY[4]))
+
+
+# -- a switch that has just connected ----------------------------------------------------------------
+
+Unclean = frozenset[int]
+"""VLANs that still hold what could not be deleted."""
+
+
+def reconcile(switch: Switch, done: Callable[[Unclean, float], None], now: float) -> None:
+    """Delete whatever is not known to be a slice's, and look again; then ``done`` with the VLANs still unclean.
+
+    Entries the shadow knows but the switch lost are dropped from the shadow
+    too, and not re-installed (the controller sees a reconnect).
+    """
+    _Reconcile(switch, done).begin(now)
+
+
+class _Reconcile:
+    def __init__(self, switch: Switch, done: Callable[[Unclean, float], None]) -> None:
+        self._switch = switch
+        self._done = done
+        self._tries = 0
+
+    def begin(self, now: float) -> None:
+        self._tries += 1
+        self._seen: set[tuple[int, int]] = set()
+        self._foreign = 0
+        self._unclean: set[int] = set()
+        self._deleted = 0
+        everything = m10.pack() if self._switch.version == OF10 else oxm.pack(())
+        _dump(self._switch, everything, self._part, now)
+
+    def _part(self, message: bytes, now: float) -> None:
+        switch = self._switch
+        if message[1] == header.ERROR:
+            # It will not tell what it holds: then nothing it holds can be trusted.
+            if switch.version == OF10:
+                switch.send_own(f10.flow_mod(0, m10.pack(), v10.DELETE), now)
+            else:
+                switch.send_own(f13.flow_mod(0, oxm.pack(()), v10.DELETE, table=v13.ALL_TABLES), now)
+            self._finish(now)
+            return
+        for entry in _entries(switch, message):
+            if not self._known(entry):
+                self._delete(entry, now)
+        if stats.head(message)[1] & 1:
+            return
+        if self._tries == 1:
+            self._report_foreign()
+        if not self._deleted or self._tries == TRIES:
+            self._finish(now)
+        else:
+            switch.barrier(switch, None, b"", now)
+            self.begin(now)
+
+    def _known(self, entry: FlowEntry) -> bool:
+        switch, tag = self._switch, entry.cookie >> SERIAL_BITS
+        if tag == _PROXY:
+            datapath = switch.datapaths.get(switch.native_vlan or exact_vid(switch, entry.match) or 0)
+            if datapath is None:
+                return False
+            identity = _identity(switch, entry)
+            return any(datapath.guard_identity(port) == identity for port in datapath.guards)
+        datapath = switch.by_tag.get(tag)
+        known = datapath.flows.find(entry.cookie) if datapath else None
+        if known is None or not known.alive or known.identity != _identity(switch, entry):
+            return False
+        self._seen.add((tag, known.serial))
+        return True
+
+    def _delete(self, entry: FlowEntry, now: float) -> None:
+        switch, tag = self._switch, entry.cookie >> SERIAL_BITS
+        vid = exact_vid(switch, entry.match)
+        if not (switch.native or vid in switch.datapaths or tag in switch.by_tag or tag == _PROXY):
+            self._foreign += 1
+            if switch.hub.policy.foreign_flows == "keep":
+                return
+        self._deleted += 1
+        if switch.native or vid is None:
+            self._unclean.update(switch.datapaths)
+        else:
+            self._unclean.add(vid)
+        switch.send_own(delete_entry(switch, entry), now)
+
+    def _report_foreign(self) -> None:
+        switch = self._switch
+        if self._foreign and switch.session is not None:
+            kept = switch.hub.policy.foreign_flows == "keep"
+            text = f"{self._foreign} flow(s) of nobody's on the switch were {'kept' if kept else 'deleted'}"
+            switch.session.report(Kind.FOREIGN_FLOW, text)
+
+    def _finish(self, now: float) -> None:
+        for tag, datapath in self._switch.by_tag.items():
+            for entry in list(datapath.flows.by_serial.values()):
+                if (tag, entry.serial) not in self._seen:
+                    datapath.flows.forget(entry)
+        self._done(frozenset(self._unclean), now)
+
+
+# -- one VLAN ----------------------------------------------------------------------------------------
+
+
+def flush(switch: Switch, datapath: VirtualDatapath, done: Callable[[bool, float], None], now: float) -> None:
+    """Delete everything in the datapath's VLAN and look until nothing is left; ``done(clean)``."""
+    _Flush(switch, datapath, done).begin(now)
+
+
+class _Flush:
+    def __init__(self, switch: Switch, datapath: VirtualDatapath, done: Callable[[bool, float], None]) -> None:
+        self._switch = switch
+        self._datapath = datapath
+        self._done = done
+        self._tries = 0
+        self._left = 0
+
+    def begin(self, now: float) -> None:
+        switch, datapath = self._switch, self._datapath
+        self._tries += 1
+        self._left = 0
+        datapath.flows.clear()
+        switch.send_own(datapath.scope_delete(own_only=False), now)
+        switch.barrier(switch, None, b"", now)
+        _dump(switch, datapath.scope_match(), self._part, now)
+
+    def _part(self, message: bytes, now: float) -> None:
+        switch, datapath = self._switch, self._datapath
+        if message[1] == header.ERROR:
+            self._done(False, now)
+            return
+        for entry in _entries(switch, message):
+            # A sloppy switch may answer with more than was asked for.
+            if switch.native or exact_vid(switch, entry.match) == datapath.vlan:
+                self._left += 1
+        if stats.head(message)[1] & 1:
+            return
+        if not self._left:
+            self._done(True, now)
+        elif datapath.state is State.GONE and datapath.vlan in switch.datapaths:
+            self._done(True, now)  # the next owner proves it for itself; another delete would hit what is its own
+        elif self._tries < TRIES:
+            self.begin(now)
+        else:
+            self._done(False, now)
