@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from mininet_scenarios.namespaces import interfaces, set_up
+from mininet_scenarios.namespaces import set_up
 from mininet_scenarios.processes import Process, run, wait_until
 
 SCHEMA: Final = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -240,11 +240,6 @@ class PrivateOvs:
 
     def _socket(self, name: str) -> Path:
         return self.directory / name
-
-
-def taps_of(bridge_prefix: str) -> set[str]:
-    """Interfaces of this namespace whose name starts like that."""
-    return {name for name in interfaces() if name.startswith(bridge_prefix)}
 
 
 def _last_state(log: str, bridge: str, target: str) -> str:

@@ -7,6 +7,7 @@ checks of ``vmoc.config.checks`` even when the rest could not.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Literal, cast
 
@@ -34,6 +35,18 @@ def load(path: Path | None) -> Settings:
     """
     if path is None:
         return Settings(state_path=user_state_path())
+    # A large file makes hundreds of thousands of objects and no cycles: collecting them over and over would double
+    # the time, and each collection would hold up the running service.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _load(path)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _load(path: Path) -> Settings:
     reader = Reader(path)
     reader.unknown_keys((), schema.Document.model_fields)
     openflow = reader.section(schema.OpenflowSection, ("openflow",))

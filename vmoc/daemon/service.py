@@ -42,7 +42,7 @@ from vmoc.telemetry.lag import LoopLag
 DRAIN: Final = 4.0
 """Seconds for everything that has to end; the rest is cut off."""
 APPS_STOP: Final = 2.0
-# Containers come and go with every message; collecting as eagerly as by default costs a few percent.
+# Every message makes and drops a few containers; looking for cycles after 700 of them would find none, often.
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 
 
@@ -80,12 +80,12 @@ class Service:
     async def serve(self) -> int:
         """Start, run until told to stop, drain. Raises ``StartError``."""
         self._build(asyncio.get_running_loop(), self._first_snapshot())
+        self._catch_signals()  # before anybody can see a port open and take us for ready
         try:
             self._open(self.settings)
         except (tls.TlsFilesError, southbound.ListenError) as exc:
             self._close_listeners()
             raise StartError([str(exc)], 2 if isinstance(exc, tls.TlsFilesError) else 1) from exc
-        self._catch_signals()
         for listener in self._listeners:
             listener.start()
         self._banner()

@@ -12,7 +12,6 @@ from vmoc.openflow.v13 import oxm
 
 UNTAGGED: Final = -1
 _TPIDS: Final = (b"\x81\x00", b"\x88\xa8")
-FRAME10: Final = 18
 
 
 class PacketIn13(NamedTuple):

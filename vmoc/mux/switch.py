@@ -70,7 +70,7 @@ class Switch:
         self.up = False
         self.since = 0.0
         self.progress = 0.0
-        """When it last answered something of ours."""
+        """When it last answered something a procedure of ours waits for."""
         self.congested = False
         self.unacked: list[int] = []
         self.ack_alarm: Alarm | None = None
@@ -244,9 +244,9 @@ class Switch:
         if sent.expected is Expected.OPERATOR:
             operator.answer(self, sent, message)
             return
-        self.progress = now
         self._settle(sent.settles or [])
         if sent.done is not None:
+            self.progress = now
             sent.done(message, now)
         elif sent.session is not None and not sent.session.closed:
             sent.session.barrier_done(xid, header.with_xid(message, header.xid_of(sent.message)), now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import textwrap
 from pathlib import Path
@@ -298,3 +299,17 @@ def test_a_file_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmoc.config.reader.MAX_BYTES", 1 << 20)
     with pytest.raises(ConfigError, match="is larger than 1 MiB"):
         load(Path("/dev/zero"))
+
+
+def test_collecting_garbage_goes_on_after_reading(tmp_path: Path) -> None:
+    load(write(tmp_path, "{}"))
+    assert gc.isenabled()
+    with pytest.raises(ConfigError):
+        load(tmp_path)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        load(write(tmp_path, "{}"))
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

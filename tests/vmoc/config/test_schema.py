@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from vmoc.config import load
 from vmoc.config.schema import json_schema
 from vmoc.model import Limits, Policy, Timers
 
@@ -69,3 +70,11 @@ def test_the_manual_lists_every_key_with_its_default() -> None:
         if default not in (None, [], {}):
             shown = str(default).removesuffix(".0") if isinstance(default, float) else str(default)
             assert rows[key] == f"`{shown}`", key
+
+
+def test_the_manuals_examples_are_valid(tmp_path: Path) -> None:
+    examples = re.findall(r"^```yaml\n(.*?)^```", MANUAL.read_text(), re.MULTILINE | re.DOTALL)
+    assert examples
+    for text in examples:
+        (tmp_path / "vmoc.yaml").write_text(text)
+        load(tmp_path / "vmoc.yaml")

@@ -170,12 +170,14 @@ class SwitchEnd(End):
             self.inbox.append(message)
             if self.answering:
                 self.model.peers = [self._wire]  # type: ignore[list-item]
-                self.model._handle(self._wire, message)  # type: ignore[arg-type]
+                with self.model.changed:
+                    self.model._handle(self._wire, message)  # type: ignore[arg-type]
 
     def does(self, act: Callable[[EmulatedSwitch], object]) -> None:
         """Let the switch do something of its own accord, and carry what it says."""
         self.model.peers = [self._wire]  # type: ignore[list-item]
-        act(self.model)
+        with self.model.changed:
+            act(self.model)
         self.flush()
         self.book.settle()
 

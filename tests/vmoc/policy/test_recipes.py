@@ -118,8 +118,8 @@ def test_matches_of_1_3(fields: dict[str, Any]) -> None:
     data = flow_mod(V13, "add", match(V13, **fields), output(V13, "flood"))
     policy.vet(data)
     assert fast(policy, data) == slow(grant, data)
-    exact = {name: value ^ 1 for name, value in fields.items()
-             if isinstance(value, int) and name not in ("vlan", "in_port", "eth_type", "ip_proto", "icmpv6_type")}  # fmt: skip
+    fixed = ("vlan", "in_port", "eth_type", "ip_proto", "icmpv6_type")
+    exact = {name: value ^ 1 for name, value in fields.items() if isinstance(value, int) and name not in fixed}
     varied = flow_mod(V13, "add", match(V13, **fields | exact), output(V13, "flood"), cookie=1)
     assert fast(policy, varied) == slow(grant, varied)
 
@@ -174,9 +174,8 @@ def test_memory_is_bounded(version: int, monkeypatch: pytest.MonkeyPatch) -> Non
         policy.vet(learned(version, priority=priority))
         assert policy.recipe(learned(version, priority=priority)) is not None
         assert sum(len(shapes) for layouts in policy._layouts.values() for _, shapes in layouts) <= 10
-    long = flow_mod(version, "add", actions=output(version, 2)
-                    + (b"\x00\x19\x00\x10\x80\x00\x1a\x02" + bytes(8) if version == V13 else b"\x00\x09\x00\x08" + bytes(4))
-                    * 200)  # fmt: skip
+    setter = bytes.fromhex("0019001080001a020000000000000000" if version == V13 else "0009000800000000")
+    long = flow_mod(version, "add", actions=output(version, 2) + 200 * setter)
     assert len(long) > FlowModPolicy.LONGEST
     assert isinstance(policy.vet(long), FlowChange) and policy.recipe(long) is None
 
