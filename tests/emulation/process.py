@@ -55,7 +55,9 @@ class VmocProcess:
     asserts that its log holds no traceback.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, directory: Path, config: Mapping[str, Any] | None = None, *, options: tuple[str, ...] = ()
+    ) -> None:
         self.directory = directory
         self.port = free_port()
         self.file = directory / "vmoc.yaml"
@@ -68,6 +70,7 @@ class VmocProcess:
             "default_controller": {"mode": "none"},
             "timers": dict(QUICK_TIMERS),
         } | dict(config or {})
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -99,7 +102,7 @@ class VmocProcess:
         self.write_config()
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*vmoc_command(), "run", "-c", str(self.file)],
+                [*vmoc_command(), "run", "-c", str(self.file), *self._options],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -178,7 +181,13 @@ class VmocProcess:
             raise AssertionError(f"vmoc did not end within 15 s of SIGTERM:\n{self.log()[-4000:]}") from None
         finally:
             self._sweep()
-        assert "Traceback (most recent call last)" not in self.log(), self.log()
+        self.check_log()
+
+    def check_log(self, start: int = 0) -> None:
+        """Assert that what was logged from ``start`` on holds no traceback and no mistake of VMOC's own."""
+        log = self.log()[start:]
+        for sign in ("Traceback (most recent call last)", "internal error", "codec-bug"):
+            assert sign not in log, f"{sign!r} in vmoc's log:\n{log}"
 
     def __enter__(self) -> VmocProcess:
         return self.start()

@@ -1,15 +1,69 @@
-"""Fixtures of the loopback tests."""
+"""Fixtures of the loopback tests.
+
+Starting ``vmoc run`` takes a second, so tests that leave it and its
+configuration alone share one: each brings a switch with a datapath id of its
+own and fresh controllers on the same two ports.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.emulation import VmocProcess, free_port
 from tests.emulation import wire as of
-from tests.loopback.scene import Scene
+from tests.emulation.process import QUICK_TIMERS
+from tests.loopback.scene import DEBUG, NO_RATES, PORTS_A, PORTS_B, VLAN_A, VLAN_B, Scene, slice_of
+
+DPIDS = range(0x100, 0x300)
+IMPATIENT = QUICK_TIMERS | {"handshake": 0.5, "request": 0.5, "duplicate_probe": 0.4}
+
+
+class Shared:
+    """A VMOC for many tests, started when first needed, and again should a test have broken it."""
+
+    def __init__(self, directory: Path, timers: dict[str, float]) -> None:
+        self._directory = directory
+        self._timers = timers
+        self._ports = (free_port(), free_port())
+        self._dpids = itertools.cycle(DPIDS)
+        self.vmoc: VmocProcess | None = None
+
+    def scene(self, version: int) -> Scene:
+        """A scene on a datapath id no other test has."""
+        if self.vmoc is None or not self.vmoc.running:
+            a, b = (f"tcp:127.0.0.1:{port}" for port in self._ports)
+            slices = [
+                slice_of("alice", VLAN_A, [a], PORTS_A, dpids=DPIDS),
+                slice_of("bob", VLAN_B, [b], PORTS_B, dpids=DPIDS),
+            ]
+            config = {"limits": dict(NO_RATES), "timers": self._timers, "slices": slices}
+            self.vmoc = VmocProcess(self._directory, config, options=DEBUG)
+            self.vmoc.start()
+        return Scene(self._directory, version, shared=self.vmoc, dpid=next(self._dpids), ports=self._ports)
+
+
+def _shared(tmp_path_factory: pytest.TempPathFactory, timers: dict[str, float]) -> Iterator[Shared]:
+    shared = Shared(tmp_path_factory.mktemp("vmoc"), timers)
+    yield shared
+    if shared.vmoc is not None and shared.vmoc.running:
+        shared.vmoc.stop()
+
+
+@pytest.fixture(scope="session")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """The shared VMOC with the usual timers."""
+    yield from _shared(tmp_path_factory, QUICK_TIMERS)
+
+
+@pytest.fixture(scope="session")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """The shared VMOC that waits for handshakes and answers half a second at most."""
+    yield from _shared(tmp_path_factory, IMPATIENT)
 
 
 @pytest.fixture(params=[of.V10, of.V13], ids=["1.0", "1.3"])
@@ -20,7 +74,7 @@ def version(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def make_scene(tmp_path: Path) -> Iterator[Callable[..., Scene]]:
-    """A scene to be set up by the test; cleared away afterwards whatever happened."""
+    """A scene with a VMOC of its own, to be set up by the test; cleared away afterwards whatever happened."""
     made: list[Scene] = []
 
     def make(version: int = of.V10, **config: Any) -> Scene:
@@ -35,18 +89,37 @@ def make_scene(tmp_path: Path) -> Iterator[Callable[..., Scene]]:
 
 
 @pytest.fixture
-def scene(make_scene: Callable[..., Scene], version: int) -> Scene:
-    """A running scene in both versions."""
+def own_scene(make_scene: Callable[..., Scene], version: int) -> Scene:
+    """A running scene in both versions, with a VMOC the test may do anything to."""
     return make_scene(version).up()
 
 
+def _running(scene: Scene) -> Iterator[Scene]:
+    try:
+        yield scene.up()
+    finally:
+        scene.close()
+
+
 @pytest.fixture
-def scene10(make_scene: Callable[..., Scene]) -> Scene:
+def scene(patient: Shared, version: int) -> Iterator[Scene]:
+    """A running scene in both versions."""
+    yield from _running(patient.scene(version))
+
+
+@pytest.fixture
+def scene10(patient: Shared) -> Iterator[Scene]:
     """A running scene in OpenFlow 1.0."""
-    return make_scene(of.V10).up()
+    yield from _running(patient.scene(of.V10))
 
 
 @pytest.fixture
-def scene13(make_scene: Callable[..., Scene]) -> Scene:
+def scene13(patient: Shared) -> Iterator[Scene]:
     """A running scene in OpenFlow 1.3."""
-    return make_scene(of.V13).up()
+    yield from _running(patient.scene(of.V13))
+
+
+@pytest.fixture
+def hasty_scene(impatient: Shared, version: int) -> Iterator[Scene]:
+    """A running scene in both versions; VMOC waits for answers half a second at most."""
+    yield from _running(impatient.scene(version))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -12,17 +13,10 @@ from tests.emulation import Connection, E, EmulatedController, EmulatedSwitch, w
 from tests.emulation import wire as of
 from tests.emulation.peer import abort
 from tests.emulation.process import QUICK_TIMERS
-from tests.loopback.scene import DPID, NO_RATES, PORTS_A, VLAN_A, VLAN_B, Scene, presented, slice_of
+from tests.loopback.conftest import Shared
+from tests.loopback.scene import PORTS_A, VLAN_A, Scene, presented, slice_of
 
 Make = Callable[..., Scene]
-
-
-def bob_is_fine(scene: Scene, connection: Connection) -> None:
-    """The very same connection still works, end to end."""
-    scene.switch.packet_in(2, E(VLAN_B, src="02:00:00:00:00:77"))
-    connection.expect_packet_in(lambda p: p.data == E(VLAN_B, src="02:00:00:00:00:77"))
-    connection.barrier()
-    assert connection.closed is None
 
 
 # --- controllers -----------------------------------------------------------------------------------------------------
@@ -46,7 +40,7 @@ def test_a_controller_that_sends_garbage(scene: Scene, garbage: bytes) -> None:
         wait_until(lambda: a.closed or a.unseen("error"), "an error or the end")
     else:
         a.expect_closed()
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
     if a.closed:
         scene.check_works()
     assert scene.B is b
@@ -56,7 +50,7 @@ def test_half_a_message_then_silence_then_the_rest(scene: Scene) -> None:
     b = scene.B
     raw = of.flow_mod(scene.version, actions=of.output(scene.version, 2))
     scene.A.send(raw[:11])
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
     scene.A.send(raw[11:])
     scene.A.barrier()
     assert len(scene.slice_flows(VLAN_A)) == 1
@@ -68,16 +62,19 @@ def test_half_a_message_then_the_end(scene: Scene, how: str) -> None:
     a = scene.A
     a.send(of.flow_mod(scene.version, actions=of.output(scene.version, 2))[:20])
     a.close(how)
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
     scene.check_works()
     assert scene.B is b
 
 
-def test_byte_at_a_time_from_everybody(make_scene: Make, version: int) -> None:
-    scene = make_scene(version)
-    scene.a.chunk = scene.b.chunk = scene.switch.chunk = 1
-    scene.up()
-    scene.check_works()
+def test_byte_at_a_time_from_everybody(patient: Shared, version: int) -> None:
+    scene = patient.scene(version)
+    try:
+        scene.a.chunk = scene.b.chunk = scene.switch.chunk = 1
+        scene.up()
+        scene.check_works()
+    finally:
+        scene.close()
 
 
 def test_many_messages_in_one_write(scene: Scene) -> None:
@@ -154,8 +151,7 @@ def test_a_controller_whose_hello_does_not_fit(make_scene: Make, version: int) -
 
     wrong.react = greet
     scene.vmoc.config["slices"] = [slice_of("alice", VLAN_A, [wrong.address], PORTS_A), scene.bob()]
-    for part in ("controllers", "vmoc", "switch"):
-        scene.start(part)
+    scene.launch()
     b = scene.B
     first = wrong.wait_connected()
     error = first.expect("error")
@@ -164,7 +160,7 @@ def test_a_controller_whose_hello_does_not_fit(make_scene: Make, version: int) -
     assert error.raw[12:].decode("ascii").strip()
     first.expect_closed()
     wrong.wait_connected(2)  # it tries again
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
 
 
 @pytest.mark.parametrize("first", ["features_request", "echo_request"])
@@ -174,10 +170,9 @@ def test_a_controller_that_skips_hello(make_scene: Make, first: str) -> None:
     rude.react = lambda connection, msg: connection.send(of.message(1, first)) if msg.name == "hello" else None
     scene.others.append(rude)
     scene.vmoc.config["slices"] = [slice_of("alice", VLAN_A, [rude.address], PORTS_A), scene.bob()]
-    for part in ("controllers", "vmoc", "switch"):
-        scene.start(part)
+    scene.launch()
     rude.wait_connected().expect_closed()
-    bob_is_fine(scene, scene.B)
+    scene.bob_is_fine(scene.B)
 
 
 def test_a_controller_that_never_says_hello(make_scene: Make, version: int) -> None:
@@ -185,11 +180,10 @@ def test_a_controller_that_never_says_hello(make_scene: Make, version: int) -> N
     mute = EmulatedController(version, name="mute", greet=False)
     scene.others.append(mute)
     scene.vmoc.config["slices"] = [slice_of("alice", VLAN_A, [mute.address], PORTS_A), scene.bob()]
-    for part in ("controllers", "vmoc", "switch"):
-        scene.start(part)
+    scene.launch()
     mute.wait_connected().expect_closed()
     mute.wait_connected(2)
-    bob_is_fine(scene, scene.B)
+    scene.bob_is_fine(scene.B)
 
 
 def test_a_controller_that_stops_answering_echo(make_scene: Make, version: int) -> None:
@@ -198,7 +192,7 @@ def test_a_controller_that_stops_answering_echo(make_scene: Make, version: int) 
     a.answering_echo = False
     a.expect_closed()
     assert scene.A is not a
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
 
 
 def test_a_controller_that_never_reads(make_scene: Make, version: int) -> None:
@@ -207,8 +201,7 @@ def test_a_controller_that_never_reads(make_scene: Make, version: int) -> None:
     deaf = EmulatedController(version, name="deaf")
     scene.others.append(deaf)
     scene.vmoc.config["slices"] = [slice_of("alice", VLAN_A, [deaf.address], PORTS_A), scene.bob()]
-    for part in ("controllers", "vmoc", "switch"):
-        scene.start(part)
+    scene.launch()
     a, b = deaf.wait_up(presented(VLAN_A)), scene.B
     a.set_reading(False)
     before = scene.vmoc.resident()
@@ -216,7 +209,7 @@ def test_a_controller_that_never_reads(make_scene: Make, version: int) -> None:
     for _ in range(30):
         for _ in range(1000):
             scene.switch.packet_in(1, frame)
-        bob_is_fine(scene, b)
+        scene.bob_is_fine(b)
         assert scene.vmoc.resident() - before < 40e6, "42 MB of packet-ins must not pile up"
     a.set_reading(True)
     scene.fence()
@@ -228,7 +221,7 @@ def test_a_controller_that_floods_does_not_starve_the_other(scene: Scene) -> Non
     b = scene.B
     mod = of.flow_mod(version, match_=of.match(version, in_port=1), actions=of.output(version, 2))
     scene.A.send(mod * 3000)
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
     scene.A.barrier(30)
     assert len(scene.slice_flows(VLAN_A)) == 1
 
@@ -249,14 +242,14 @@ def test_a_switch_that_sends_garbage(scene: Scene) -> None:
     [b"\x01\x0a\x00\x08\x00\x00\x00\x00", b"GET / HTTP/1.1\r\n\r\n", bytes(64), b"\x01"],
     ids=["packet-in", "http", "zeros", "one-byte"],
 )
-def test_a_stranger_on_the_switch_port(make_scene: Make, first: bytes) -> None:
-    scene = make_scene(of.V10, timers=QUICK_TIMERS | {"handshake": 0.4}).up()
+def test_a_stranger_on_the_switch_port(hasty_scene: Scene, first: bytes) -> None:
+    scene = hasty_scene
     b = scene.B
     with socket.create_connection(scene.vmoc.address, timeout=8) as stranger:
         stranger.sendall(first)
         while stranger.recv(4096):
             pass
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
 
 
 def test_connections_that_come_and_go(scene10: Scene) -> None:
@@ -268,33 +261,33 @@ def test_connections_that_come_and_go(scene10: Scene) -> None:
         if number % 3 == 2:
             stranger.sendall(of.hello(1)[:5])
         abort(stranger) if number % 2 else stranger.close()
-    bob_is_fine(scene10, b)
+    scene10.bob_is_fine(b)
     scene10.check_works()
 
 
-def test_a_switch_that_never_says_hello(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=QUICK_TIMERS | {"handshake": 0.4}).up()
+def test_a_switch_that_never_says_hello(hasty_scene: Scene) -> None:
+    scene = hasty_scene
     b = scene.B
-    mute = EmulatedSwitch(scene.vmoc.address, 0xBB, version, mute=["*"], reconnect=None)
+    mute = EmulatedSwitch(scene.vmoc.address, 0xBB, scene.version, mute=["*"], reconnect=None)
     scene.others.append(mute)
     mute.start()
     mute.wait_for(lambda: mute.peers and mute.peers[0].closed, "end of the mute connection")
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
 
 
 @pytest.mark.parametrize("missing", ["features_reply", "stats_reply", "barrier_reply"])
-def test_a_switch_that_leaves_the_handshake_unanswered(make_scene: Make, version: int, missing: str) -> None:
+def test_a_switch_that_leaves_the_handshake_unanswered(hasty_scene: Scene, missing: str) -> None:
     """It is dropped, or goes on without that answer; the good switch never notices."""
-    scene = make_scene(version, timers=QUICK_TIMERS | {"handshake": 0.4, "request": 0.4}).up()
+    scene = hasty_scene
     a, b = scene.A, scene.B
-    silent = EmulatedSwitch(scene.vmoc.address, 0xBB, version, mute=[missing])
+    silent = EmulatedSwitch(scene.vmoc.address, 0xBB, scene.version, mute=[missing])
     scene.others.append(silent)
     silent.start()
     if missing == "features_reply":
         silent.wait_for(lambda: len(silent.peers) > 1, "second attempt")
     else:
         silent.wait_connected()
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
     assert scene.A is a
     silent.mute.clear()
 
@@ -309,12 +302,12 @@ def test_a_switch_that_stops_answering_echo(make_scene: Make, version: int) -> N
     scene.check_works()
 
 
-def test_a_switch_that_never_answers_a_request(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=QUICK_TIMERS | {"request": 0.4}).up()
+def test_a_switch_that_never_answers_a_request(hasty_scene: Scene) -> None:
+    scene, version = hasty_scene, hasty_scene.version
     b = scene.B
     scene.switch.mute.add("stats_reply")
     scene.A.send(of.stats_request(version, "flow", of.flow_stats_body(version), xid=0x77))
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
     scene.A.barrier()
     scene.switch.mute.clear()
     assert scene.A.flow_stats() == []
@@ -334,7 +327,7 @@ def test_a_statistics_reply_with_an_entry_of_length_zero(scene: Scene) -> None:
     scene.switch.send_raw(of.message(version, "stats_reply", head + bytes(96), request.xid))
     scene.switch.echo()
     scene.B.echo()
-    bob_is_fine(scene, scene.B)
+    scene.bob_is_fine(scene.B)
     assert scene.A.flow_stats() == []
 
 
@@ -349,34 +342,43 @@ def test_answers_nobody_asked_for(scene: Scene, kind: str) -> None:
     scene.B.expect_nothing()
 
 
-def test_a_packet_in_that_is_cut_short(scene: Scene) -> None:
-    b = scene.B
-    for size in range(8, 44):
-        scene.switch.send_raw(of.message(scene.version, "packet_in", (bytes(10) + E(VLAN_A))[: size - 8]))
-    scene.fence()
-    scene.A.expect_nothing()
-    bob_is_fine(scene, b)
+def test_packet_ins_that_are_cut_short(scene: Scene) -> None:
+    """Each is dropped and counted; several in a minute cost the switch its connection, and no more than that."""
+    for size in (8, 9, 17, 18, 30, 35):
+        whole = of.message(scene.version, "packet_in", (bytes(10) + E(VLAN_A))[: size - 8])
+        with contextlib.suppress(ConnectionError):
+            scene.switch.send_raw(whole)
+    with contextlib.suppress(ConnectionError, AssertionError):
+        scene.switch.echo()
+    for connection in (*scene.a.connections, *scene.b.connections):
+        assert not connection.unseen("packet_in")
+    if scene.switch.peer.closed or len(scene.switch.peers) > 1:
+        scene.switch.wait_connected(2)
+        for connection in (scene.a.connections[0], scene.b.connections[0]):
+            connection.expect_closed()
+    scene.check_works()
 
 
 # --- one datapath id, two connections --------------------------------------------------------------------------------
 
 
-def test_a_second_connection_of_a_live_switch_is_refused(scene: Scene) -> None:
+def test_a_second_connection_of_a_live_switch_is_refused(hasty_scene: Scene) -> None:
+    scene = hasty_scene
     a, b = scene.A, scene.B
-    double = EmulatedSwitch(scene.vmoc.address, DPID, scene.version, reconnect=None)
+    double = EmulatedSwitch(scene.vmoc.address, scene.dpid, scene.version, reconnect=None)
     scene.others.append(double)
     double.start()
     double.wait_for(lambda: double.peers and double.peers[0].closed, "refusal")
     assert scene.A is a
-    bob_is_fine(scene, b)
+    scene.bob_is_fine(b)
 
 
-def test_a_second_connection_replaces_one_that_hangs(make_scene: Make, version: int) -> None:
-    scene = make_scene(version, timers=QUICK_TIMERS | {"duplicate_probe": 0.3}).up()
+def test_a_second_connection_replaces_one_that_hangs(hasty_scene: Scene) -> None:
+    scene = hasty_scene
     scene.switch.mute.add("*")
     scene.switch.reconnect = None
     first = scene.switch.peer
-    double = EmulatedSwitch(scene.vmoc.address, DPID, version)
+    double = EmulatedSwitch(scene.vmoc.address, scene.dpid, scene.version)
     scene.others.append(double)
     old = scene.A
     double.start()
@@ -387,18 +389,19 @@ def test_a_second_connection_replaces_one_that_hangs(make_scene: Make, version: 
     assert new.expect_packet_in().data == E(VLAN_A)
 
 
-def test_versions_are_negotiated_down_to_what_the_switch_speaks(make_scene: Make) -> None:
+def test_versions_are_negotiated_down_to_what_the_switch_speaks(patient: Shared) -> None:
     """HELLO of version 3 without a bitmap means "3 and earlier": the common version is 1.0."""
-    scene = make_scene(of.V10, limits=NO_RATES)
-    scene.switch.mute.add("hello")
-    scene.start("controllers")
-    scene.start("vmoc")
-    scene.start("switch")
-    scene.switch.wait_for(lambda: scene.switch.peers, "connection")
-    scene.switch.send_raw(of.hello(3, 1))
-    scene.check_works()
-    assert {m.version for m in scene.switch.log()[1:]} == {1}
-    assert scene.A.log[0].raw[:4] == b"\x01\x00\x00\x08"
+    scene = patient.scene(of.V10)
+    try:
+        scene.switch.mute.add("hello")
+        scene.launch()
+        scene.switch.wait_for(lambda: scene.switch.peers, "connection")
+        scene.switch.send_raw(of.hello(3, 1))
+        scene.check_works()
+        assert {m.version for m in scene.switch.log()[1:]} == {1}
+        assert scene.A.log[0].raw[:4] == b"\x01\x00\x00\x08"
+    finally:
+        scene.close()
 
 
 def test_a_switch_without_a_common_version_is_told_so(scene10: Scene) -> None:

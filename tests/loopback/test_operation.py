@@ -21,7 +21,8 @@ Make = Callable[..., Scene]
 # --- reload ----------------------------------------------------------------------------------------------------------
 
 
-def test_reload_adds_a_slice_and_touches_nobody(scene: Scene) -> None:
+def test_reload_adds_a_slice_and_touches_nobody(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     a, b = scene.A, scene.B
     third = EmulatedController(scene.version, name="controller C")
@@ -35,7 +36,8 @@ def test_reload_adds_a_slice_and_touches_nobody(scene: Scene) -> None:
     assert len(scene.slice_flows(VLAN_A)) == len(scene.slice_flows(VLAN_B)) == 1
 
 
-def test_reload_removes_a_slice_and_all_its_flows(scene: Scene) -> None:
+def test_reload_removes_a_slice_and_all_its_flows(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     a, b = scene.A, scene.B
     scene.vmoc.reload(slices=[scene.alice()])
@@ -48,7 +50,8 @@ def test_reload_removes_a_slice_and_all_its_flows(scene: Scene) -> None:
     a.expect_nothing()
 
 
-def test_a_slice_removed_while_the_switch_was_away_leaves_nothing(scene: Scene) -> None:
+def test_a_slice_removed_while_the_switch_was_away_leaves_nothing(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     scene.switch.stop()
     scene.vmoc.reload(slices=[scene.alice()])
@@ -59,7 +62,8 @@ def test_a_slice_removed_while_the_switch_was_away_leaves_nothing(scene: Scene) 
     assert len(scene.slice_flows(VLAN_A)) == 1
 
 
-def test_reload_with_the_same_file_changes_nothing(scene: Scene) -> None:
+def test_reload_with_the_same_file_changes_nothing(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     a, b = scene.A, scene.B
     before = len(scene.switch.log("flow_mod"))
@@ -71,7 +75,8 @@ def test_reload_with_the_same_file_changes_nothing(scene: Scene) -> None:
     assert len(scene.switch.log("flow_mod")) == before
 
 
-def test_reload_moves_a_slice_to_another_controller(scene: Scene) -> None:
+def test_reload_moves_a_slice_to_another_controller(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     a, b = scene.A, scene.B
     other = EmulatedController(scene.version, name="new controller A")
@@ -83,8 +88,9 @@ def test_reload_moves_a_slice_to_another_controller(scene: Scene) -> None:
     assert scene.B is b
 
 
-def test_reload_gives_a_slice_to_another_owner(scene: Scene) -> None:
+def test_reload_gives_a_slice_to_another_owner(own_scene: Scene) -> None:
     """The VLAN changes hands: the new owner starts with an empty table."""
+    scene = own_scene
     scene.check_works()
     heir = EmulatedController(scene.version, name="heir")
     scene.others.append(heir)
@@ -94,7 +100,8 @@ def test_reload_gives_a_slice_to_another_owner(scene: Scene) -> None:
     assert scene.slice_flows(VLAN_A) == []
 
 
-def test_reload_adds_and_removes_ports(scene: Scene) -> None:
+def test_reload_adds_and_removes_ports(own_scene: Scene) -> None:
+    scene = own_scene
     a, b = scene.A, scene.B
     version = scene.version
     a.flow_mod(actions=of.output(version, "flood"))
@@ -113,7 +120,8 @@ def test_reload_adds_and_removes_ports(scene: Scene) -> None:
     b.expect_nothing()
 
 
-def test_a_wrong_file_is_not_loaded(scene: Scene) -> None:
+def test_a_wrong_file_is_not_loaded(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     a, b = scene.A, scene.B
     good = scene.vmoc.file.read_text()
@@ -129,7 +137,8 @@ def test_a_wrong_file_is_not_loaded(scene: Scene) -> None:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def test_sigterm_drains_and_keeps_flows(scene: Scene) -> None:
+def test_sigterm_drains_and_keeps_flows(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     a, b = scene.A, scene.B
     version = scene.version
@@ -177,7 +186,8 @@ def test_a_wrong_file_ends_with_2_and_its_place(make_scene: Make) -> None:
 # --- fail modes ------------------------------------------------------------------------------------------------------
 
 
-def test_fail_mode_secure_keeps_flows(scene: Scene) -> None:
+def test_fail_mode_secure_keeps_flows(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     scene.a.kill()
     scene.switch.packet_in(1, E(VLAN_A))

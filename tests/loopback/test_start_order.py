@@ -38,13 +38,13 @@ def test_all_killed_and_restarted_in_every_order(make_scene: Make, order: tuple[
 def test_one_killed_and_restarted(make_scene: Make, version: int, victim: str) -> None:
     scene = make_scene(version).up()
     scene.check_works()
-    for _ in range(2):
-        scene.kill(victim)
-        scene.start(victim)
-        scene.check_works()
+    scene.kill(victim)
+    scene.start(victim)
+    scene.check_works()
 
 
-def test_controllers_see_the_loss_of_the_switch_at_once(scene: Scene) -> None:
+def test_controllers_see_the_loss_of_the_switch_at_once(own_scene: Scene) -> None:
+    scene = own_scene
     a, b = scene.A, scene.B
     scene.switch.kill()
     a.expect_closed()
@@ -54,7 +54,8 @@ def test_controllers_see_the_loss_of_the_switch_at_once(scene: Scene) -> None:
     assert scene.A is not a
 
 
-def test_the_other_slice_does_not_notice_a_killed_controller(scene: Scene) -> None:
+def test_the_other_slice_does_not_notice_a_killed_controller(own_scene: Scene) -> None:
+    scene = own_scene
     b = scene.B
     scene.check_works()
     scene.a.kill()
@@ -66,7 +67,8 @@ def test_the_other_slice_does_not_notice_a_killed_controller(scene: Scene) -> No
     assert scene.B is b
 
 
-def test_flows_survive_a_reconnect_of_the_switch(scene: Scene) -> None:
+def test_flows_survive_a_reconnect_of_the_switch(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
     a, b = scene.A, scene.B
     scene.switch.drop()
@@ -77,9 +79,10 @@ def test_flows_survive_a_reconnect_of_the_switch(scene: Scene) -> None:
     assert len(scene.slice_flows(VLAN_A)) == len(scene.slice_flows(VLAN_B)) == 1
 
 
-def test_a_switch_that_lost_its_flows_is_reported_empty(scene: Scene) -> None:
+def test_a_switch_that_lost_its_flows_is_reported_empty(own_scene: Scene) -> None:
+    scene = own_scene
     scene.check_works()
-    scene.switch.kill()
+    scene.kill("switch")
     scene.switch.table.entries.clear()
     scene.switch.start()
     a, _ = scene.wait_up()
@@ -87,8 +90,9 @@ def test_a_switch_that_lost_its_flows_is_reported_empty(scene: Scene) -> None:
     scene.check_works()
 
 
-def test_flows_of_a_killed_vmoc_do_not_outlive_its_return(scene: Scene) -> None:
+def test_flows_of_a_killed_vmoc_do_not_outlive_its_return(own_scene: Scene) -> None:
     """What the new process did not write it cannot vouch for: cookies, expansions and owners are lost."""
+    scene = own_scene
     scene.check_works()
     scene.vmoc.kill()
     scene.vmoc.start()

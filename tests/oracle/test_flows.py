@@ -92,9 +92,7 @@ FIELDS10: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", FIELDS10)
 def test_fields_of_1_0(name: str) -> None:
     fields = dict(FIELDS10[name])
-    theirs = {
-        key: value.to_bytes(6, "big") if key in ("dl_src", "dl_dst") else value for key, value in fields.items()
-    }
+    theirs = {key: value.to_bytes(6, "big") if key in ("dl_src", "dl_dst") else value for key, value in fields.items()}
     written = repacked([osken.parser10.OFPMatch(**theirs)])
     # os-ken counts 63 ignored bits where we say 32: the same, in our canonical form.
     assert m10.canonical(int.from_bytes(written, "big")).to_bytes(40, "big") == m10.pack(**fields)
@@ -253,6 +251,7 @@ def test_flow_removed_of_1_3() -> None:
 # -- packet-out and packet-in ----------------------------------------------------------------------
 
 FRAME = bytes.fromhex("0a0000000001 0a0000000002 8100 6065 0800") + b"payload of some frame"
+FRAME_AT10 = 18
 PORTS = frozenset((1, 2, 3))
 
 
@@ -287,8 +286,8 @@ def test_packet_in_of_1_0(in_port: int, vid: int, tpid: bytes) -> None:
     body = struct.pack("!IHHBx", header.NO_BUFFER, len(frame), in_port, 1) + frame
     data = header.message(1, header.PACKET_IN, 0, body)
     seen = osken.read(data)
-    assert seen.data == frame == data[classify.FRAME10 :]
-    assert classify.frame_vid(data, classify.FRAME10) == vid
+    assert seen.data == frame == data[FRAME_AT10:]
+    assert classify.frame_vid(data, FRAME_AT10) == vid
     assert seen.in_port == in_port == int.from_bytes(data[14:16], "big")
 
 

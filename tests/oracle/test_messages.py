@@ -143,7 +143,13 @@ def test_port_and_queue_requests(version: int) -> None:
 def test_description(version: int) -> None:
     body = stats.desc_body(b"maker", b"hardware", b"software", b"serial", b"path")
     theirs = osken.read(stats.reply(version, 5, stats.DESC, body))
-    shown = [theirs.body.mfr_desc, theirs.body.hw_desc, theirs.body.sw_desc, theirs.body.serial_num, theirs.body.dp_desc]
+    shown = [
+        theirs.body.mfr_desc,
+        theirs.body.hw_desc,
+        theirs.body.sw_desc,
+        theirs.body.serial_num,
+        theirs.body.dp_desc,
+    ]
     texts = [text if isinstance(text, bytes) else text.encode() for text in shown]
     assert texts == [b"maker", b"hardware", b"software", b"serial", b"path"]
 

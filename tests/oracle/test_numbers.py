@@ -38,7 +38,9 @@ def test_message_types(version: int) -> None:
         name: number for number, name in enumerate(names.MESSAGES[version])
     }
     ours = {name: value for name, value in vars(header).items() if name in names.MESSAGES[version]}
-    ours |= {name: value for name, value in vars(v10 if version == 1 else v13).items() if name in names.MESSAGES[version]}
+    ours |= {
+        name: value for name, value in vars(v10 if version == 1 else v13).items() if name in names.MESSAGES[version]
+    }
     assert ours == {name: number for number, name in enumerate(names.MESSAGES[version])}
 
 
@@ -113,7 +115,7 @@ def test_statistics_types() -> None:
     for name, number in constants(4, "OFPMP_").items():
         if name != "EXPERIMENTER":
             assert getattr(v13, "MP_" + name) == number
-    assert (stats.DESC, stats.FLOW, stats.AGGREGATE, stats.TABLE, stats.PORT, stats.QUEUE) == tuple(range(6))
+    assert tuple(range(6)) == (stats.DESC, stats.FLOW, stats.AGGREGATE, stats.TABLE, stats.PORT, stats.QUEUE)
     assert OFP13.OFPMP_PORT_DESC == stats.PORT_DESC13
     assert OFP10.OFPSF_REPLY_MORE == OFP13.OFPMPF_REPLY_MORE == v10.REPLY_MORE == v13.MP_MORE
 

@@ -7,6 +7,8 @@ neighbours, reserved numbers, single wrong bits.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -221,10 +223,12 @@ def usual_packet_outs(draw: st.DrawFn, grant: Grant) -> bytes:
     )
 
 
-@st.composite
-def damaged(draw: st.DrawFn, message: bytes) -> bytes:
-    """The same message with a few bytes changed, behind the type."""
-    data = bytearray(message)
-    for _ in range(draw(st.integers(1, 3))):
-        data[draw(st.integers(2, len(data) - 1))] = draw(st.integers(0, 255))
-    return bytes(data)
+def near(messages: Sequence[bytes], random: Random, count: int) -> Iterator[bytes]:
+    """The messages, and ``count`` copies with a byte or two changed behind the type: faster than drawing each."""
+    yield from messages
+    for _ in range(count):
+        data = bytearray(random.choice(messages))
+        for _ in range(random.choice((1, 1, 2))):
+            at = random.randrange(4, len(data))
+            data[at] = random.choice((0, 1, 4, 0xFF, data[at] ^ 1, data[at] ^ 1 << random.randrange(8)))
+        yield bytes(data)

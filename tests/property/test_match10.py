@@ -151,7 +151,7 @@ fields = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(fields, st.lists(packets, min_size=5, max_size=30))
 def test_canonical_form_means_the_same(match: Fields, sample: list[Packet]) -> None:
     canonical = m10.canonical(match.whole)
@@ -160,7 +160,7 @@ def test_canonical_form_means_the_same(match: Fields, sample: list[Packet]) -> N
         assert holds(canonical, packet) == holds(match.whole, packet)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(fields, fields)
 def test_one_meaning_has_one_form(first: Fields, second: Fields) -> None:
     # Each covers the other: then they are the same match, and have the same bytes.
@@ -202,7 +202,7 @@ def contrary(general: int, special: int) -> Packet:
     )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(fields, fields, st.lists(packets, min_size=5, max_size=30))
 def test_covers_is_exactly_containment(first: Fields, second: Fields, sample: list[Packet]) -> None:
     general, special = m10.canonical(first.whole), m10.canonical(second.whole)
@@ -215,7 +215,6 @@ def test_covers_is_exactly_containment(first: Fields, second: Fields, sample: li
         assert not holds(general, witness)
 
 
-@settings(max_examples=200)
 @given(fields, st.data())
 def test_covers_the_same_with_fields_left_out(match: Fields, data: st.DataObject) -> None:
     special = m10.canonical(match.whole)

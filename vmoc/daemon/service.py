@@ -89,7 +89,8 @@ class Service:
         for listener in self._listeners:
             listener.start()
         self._banner()
-        chores = [asyncio.create_task(c) for c in (self._housekeeping(), self.reloader.run(), self._start_apps())]
+        chores = [asyncio.create_task(chore) for chore in (self._housekeeping(), self.reloader.run())]
+        apps = asyncio.create_task(self._start_apps())
         await self.keeper.arrange(self.settings.default_controller, self.registry.snapshot)
         self.lag.start(self.loop)
         self.watched.accepting = True
@@ -99,10 +100,12 @@ class Service:
         try:
             await self._stopping.wait()
         finally:
-            await self._drain()
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            await self._drain()
+            apps.cancel()
+            await asyncio.gather(apps, return_exceptions=True)
         return self._exit_code
 
     def _first_snapshot(self) -> Snapshot:

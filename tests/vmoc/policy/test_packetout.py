@@ -101,7 +101,7 @@ def test_frame(row: tuple[str, bytes, Reason, Reason, Reason], place: str, versi
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_remembered_prefix_still_looks_at_every_frame(version: int) -> None:
     for grant, good, bad in (
-        (tagged(version), E(100), [E(200), E(), E(100)[:17], E(100, tpid=0x88A8), b""]),
+        (tagged(version), E(100), [E(200), E(0x164), E(), E(100)[:17], E(100, tpid=0x88A8), b""]),
         (transparent(version), E(), [E()[:13], b""]),
         (native(version), E(), [E(200), E()[:13]]),
     ):

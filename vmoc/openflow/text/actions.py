@@ -77,7 +77,7 @@ def _output(word: str, argument: str | None, version: int) -> tuple[Any, ...] | 
 def _words(text: str) -> Iterable[tuple[str, str | None]]:
     for word in split(text):
         bracket, colon_at = word.find("("), word.find(":")
-        if word.endswith(")") and 0 < bracket and (colon_at < 0 or bracket < colon_at):
+        if word.endswith(")") and bracket > 0 and (colon_at < 0 or bracket < colon_at):
             name, found, argument = word[:-1].partition("(")
         else:
             name, found, argument = word.partition(":")
