@@ -184,7 +184,7 @@ def through(plan: Plan, version: str, cpu: int | None, cases: list[tuple[int, st
                 load=[controllers.pid],
                 cpu=cpu,
             )
-            title = "latency, 1 outstanding" if mode == "latency" else f"throughput, {plan.window} outstanding"
+            title = "1 outstanding" if mode == "latency" else f"{plan.window} outstanding"
             done(_result(title, placement, report, 0, through=True))
     if foreign := controllers.counters["foreign"]:
         raise tools.ToolError(f"{foreign} packet-ins reached a controller of another VLAN: isolation is broken.")

@@ -18,14 +18,15 @@ from rich.table import Table
 from bench import machine
 from tests.emulation import E, EmulatedSwitch
 from tests.emulation import wire as of
-from vmoc.model import Attachment, Endpoint, Limits, Segment, Slice
+from vmoc.model import Attachment, Endpoint, Limits, Origin, Segment, Slice
 from vmoc.mux.core import Mux
 from vmoc.mux.effects import Dial
-from vmoc.registry import Origin, Registry
+from vmoc.registry import Registry
 
 SOUTH, CHUNK, HOSTS = 1, 64, 1024
 UNLIMITED = Limits(0, 0, 0, 0, 0, 0, 0, 0)
 DPID = 0xAA
+Build = Callable[[int, int, int], bytes]
 
 
 class Rig:
@@ -35,7 +36,7 @@ class Rig:
         self.version = version
         self.now = 0.0
         self.switch = EmulatedSwitch(("", 0), DPID, version)
-        self.north: dict[int, bytearray] = {}
+        self.north: list[int] = []
         self._next = 100
         registry = Registry()
         slices = [
@@ -49,13 +50,10 @@ class Rig:
         registry.adopt(registry.plan(slices, origin=Origin.FILE))
         self.mux = Mux(registry.snapshot)
         self.mux.south_opened(SOUTH, "bench", 0, self.now)
-        self._south(of.hello(version, 1, (version,) if version == of.V13 else None))
+        self.up(of.hello(version, 1, (version,) if version == of.V13 else None))
         self.settle()
         if len(self.north) != 2:
             raise RuntimeError(f"only {len(self.north)} of 2 slices came up")
-
-    def _south(self, data: bytes) -> None:
-        self.mux.south_data(SOUTH, data, self.now)
 
     def settle(self) -> None:
         """Play the switch and both controllers until nobody has anything left to say."""
@@ -77,7 +75,7 @@ class Rig:
     def _dial(self, link: int) -> None:
         cid, self._next = self._next, self._next + 1
         self.mux.dialled(link, cid, self.now)
-        self.north[cid] = bytearray()
+        self.north.append(cid)
         self.mux.north_data(
             cid, of.hello(self.version, 1, (self.version,) if self.version == of.V13 else None), self.now
         )
@@ -87,8 +85,16 @@ class Rig:
         while data:
             length = int.from_bytes(data[2:4], "big")
             for reply in self.switch.answer(data[:length]):
-                self._south(reply)
+                self.up(reply)
             data = data[length:]
+
+    def up(self, data: bytes) -> None:
+        """Bytes from the switch."""
+        self.mux.south_data(SOUTH, data, self.now)
+
+    def down(self, data: bytes) -> None:
+        """Bytes from the first slice's controller."""
+        self.mux.north_data(min(self.north), data, self.now)
 
     def drain(self) -> int:
         """Throw the output away, the switch's barriers aside; how many messages it was."""
@@ -99,7 +105,7 @@ class Rig:
                 length = int.from_bytes(data[2:4], "big")
                 count += 1
                 if cid == SOUTH and data[1] == (18 if self.version == of.V10 else 20):
-                    self._south(of.message(self.version, "barrier_reply", b"", int.from_bytes(data[4:8], "big")))
+                    self.up(of.message(self.version, "barrier_reply", b"", int.from_bytes(data[4:8], "big")))
                 data = data[length:]
         return count
 
@@ -130,17 +136,17 @@ def packet_out(version: int, vlan: int, number: int) -> bytes:
     return of.packet_out(version, E(vlan, src=_address(number), size=64), of.output(version, 2), in_port=1, xid=number)
 
 
-def measure(rig: Rig, send: Callable[[bytes, float], None], messages: list[bytes], seconds: float) -> float:
+def measure(rig: Rig, send: Callable[[bytes], None], messages: list[bytes], seconds: float) -> float:
     """Median CPU microseconds per message over rounds of all messages, ``CHUNK`` of them to a call."""
     chunks = [b"".join(messages[i : i + CHUNK]) for i in range(0, len(messages), CHUNK)]
-    rounds = []
+    rounds: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(rounds) < 3:
         spent = 0
         passed = 0
         for chunk in chunks:
             begun = time.process_time_ns()
-            send(chunk, rig.now)
+            send(chunk)
             spent += time.process_time_ns() - begun
             passed += rig.drain()
             rig.now += 0.001
@@ -165,16 +171,9 @@ def main() -> int:
     for title, build in (("packet-in, up", packet_in), ("flow-mod, down", flow_mod), ("packet-out, down", packet_out)):
         cells = []
         for rig in rigs:
-            (cid, _), *_ = sorted(rig.north.items())
             messages = [build(rig.version, 101, number) for number in range(HOSTS)]
-
-            def down(data: bytes, now: float, rig: Rig = rig, cid: int = cid) -> None:
-                rig.mux.north_data(cid, data, now)
-
-            def up(data: bytes, now: float, rig: Rig = rig) -> None:
-                rig.mux.south_data(SOUTH, data, now)
-
-            cells.append(f"{measure(rig, up if build is packet_in else down, messages, seconds):.2f}")
+            send = rig.up if build is packet_in else rig.down
+            cells.append(f"{measure(rig, send, messages, seconds):.2f}")
         table.add_row(title, *cells)
     console.print(table)
     return 0

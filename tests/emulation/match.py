@@ -41,13 +41,15 @@ _MATCH10: Final = {
 }
 _PREFIX10: Final = {"ipv4_src": (8, 28), "ipv4_dst": (14, 32)}
 
-Value = int | str | tuple[int, int]
+Value = int | str | bytes | tuple[int, int]
 Match = dict[str, tuple[int, int]]  # field: (value, mask)
 
 
-def _number(value: int | str, width: int) -> int:
+def _number(value: int | str | bytes, width: int) -> int:
     if isinstance(value, int):
         return value
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "big")
     if width == 6:
         return int.from_bytes(mac(value), "big")
     return int.from_bytes(bytes(int(part) for part in value.split(".")), "big")

@@ -13,8 +13,8 @@ from tests.emulation import Connection, E, EmulatedController, EmulatedSwitch, w
 from tests.emulation import wire as of
 from tests.emulation.peer import abort
 from tests.emulation.process import QUICK_TIMERS
-from tests.loopback.conftest import Shared
 from tests.loopback.scene import PORTS_A, VLAN_A, Scene, presented, slice_of
+from tests.loopback.shared import Shared
 
 Make = Callable[..., Scene]
 

@@ -16,6 +16,7 @@ from tests.emulation.process import QUICK_TIMERS, vmoc_command
 from tests.loopback.scene import DPID, NO_RATES, PORTS_A, PORTS_B, VLAN_A, VLAN_B, Scene, presented, slice_of
 
 Make = Callable[..., Scene]
+pytestmark = pytest.mark.slow  # each test starts a VMOC of its own
 
 
 # --- reload ----------------------------------------------------------------------------------------------------------
@@ -333,6 +334,7 @@ def test_a_slice_without_a_controller_gets_the_learning_switch(make_scene: Make,
     scene.b.listen()
     scene.vmoc.start()
     switch = scene.switch.start()
+    switch.wait_connected()
     one, two = "02:00:00:00:00:01", "02:00:00:00:00:02"
     there, back = E(VLAN_A, src=one, dst=two), E(VLAN_A, src=two, dst=one)
 

@@ -13,6 +13,7 @@ from tests.loopback.scene import VLAN_A, VLAN_B, Scene
 PARTS = ("vmoc", "switch", "controllers")
 ORDERS = pytest.mark.parametrize("order", list(permutations(PARTS)), ids="-".join)
 Make = Callable[..., Scene]
+pytestmark = pytest.mark.slow  # each test starts a VMOC of its own
 
 
 @ORDERS

@@ -195,18 +195,18 @@ def packet_outs(draw: st.DrawFn, grant: Grant) -> bytes:
 
 @st.composite
 def usual_adds(draw: st.DrawFn, grant: Grant) -> bytes:
-    """What a well-behaved controller installs: allowed, and of few shapes."""
+    """What a controller usually installs: most of it allowed, and of few shapes."""
     version = grant.version
     fields = draw(
         st.sampled_from((("eth_dst",), ("in_port", "eth_src", "eth_dst"), ("eth_type", "ipv4_src", "ipv4_dst")))
     )
     values = {"in_port": min(grant.ports), "eth_type": 0x0800}
-    actions_ = draw(st.sampled_from((output(version, min(grant.ports)), output(version, "flood"), b"")))
+    port = draw(st.sampled_from((min(grant.ports), min(grant.ports), PORTS[version]["flood"])) | ports(version))
     return flow_mod(
         version,
         "add",
         match(version, **{name: values.get(name, draw(st.integers(0, 9))) for name in fields}),
-        actions_,
+        output(version, port),
         priority=draw(st.sampled_from((100, 0xFFFF))),
         cookie=draw(st.integers(0, 9)),
         idle=draw(st.integers(0, 9)),

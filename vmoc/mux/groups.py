@@ -137,11 +137,11 @@ class GroupTable:
         heights: dict[int, int] = {}
         state: dict[int, bool] = {}  # False while on the path, True when done
         stack: list[tuple[int, Iterator[int]]] = []
-        for start in edges:
+        for start, first in edges.items():
             if start in state:
                 continue
             state[start] = False
-            stack.append((start, iter(edges[start])))
+            stack.append((start, iter(first)))
             while stack:
                 node, targets = stack[-1]
                 target = next(targets, None)
@@ -192,7 +192,7 @@ class MeterPool:
 
 
 class MeterPlan(NamedTuple):
-    """What a METER_MOD comes to. ``gone`` are physical ids to free after a barrier, ``added`` one to free on an error."""
+    """What a METER_MOD comes to: ``gone`` are ids to free after a barrier, ``added`` one to free on an error."""
 
     messages: list[bytes]
     added: tuple[int, int] | None = None

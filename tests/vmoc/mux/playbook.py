@@ -334,7 +334,7 @@ class Dialling:
     at: float
 
 
-@dataclass
+@dataclass(repr=False)
 class Playbook:
     """One mux and all it talks to. ``accept``: how dials end (None: not at all, until ``answer``)."""
 

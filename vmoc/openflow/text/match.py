@@ -1,4 +1,10 @@
-"""Matches in ``ovs-ofctl`` syntax: ``in_port=1,dl_vlan=100,tcp,nw_dst=10.0.0.0/8``."""
+"""Matches in ``ovs-ofctl`` syntax: ``in_port=1,dl_vlan=100,tcp,nw_dst=10.0.0.0/8``.
+
+The names are those of either version of OpenFlow. What one field can't say
+without another (``nw_dst`` without ``ip``) is a ``TextError`` where the text
+would otherwise mean less than it seems to; in 1.3, where the switch and the
+policy answer such a match with an error, it is passed on.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +15,23 @@ from vmoc.openflow.text.values import TextError, mac_text, masked, number, port,
 from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import oxm
 
+_IP: Final = 0x0800
+_ARP: Final = 0x0806
 # Shorthands: dl_type and nw_proto they stand for.
 _SHORT: Final[dict[str, tuple[int, int | None]]] = {
-    "ip": (0x0800, None),
-    "icmp": (0x0800, 1),
-    "tcp": (0x0800, 6),
-    "udp": (0x0800, 17),
-    "sctp": (0x0800, 132),
-    "arp": (0x0806, None),
+    "ip": (_IP, None),
+    "icmp": (_IP, 1),
+    "tcp": (_IP, 6),
+    "udp": (_IP, 17),
+    "sctp": (_IP, 132),
+    "arp": (_ARP, None),
     "ipv6": (0x86DD, None),
     "icmp6": (0x86DD, 58),
     "tcp6": (0x86DD, 6),
     "udp6": (0x86DD, 17),
     "sctp6": (0x86DD, 132),
     "mpls": (0x8847, None),
+    "mplsm": (0x8848, None),
 }
 SHORTHANDS: Final = frozenset(_SHORT)
 _BITS10: Final = {
@@ -30,7 +39,7 @@ _BITS10: Final = {
     "dl_src": 48,
     "dl_dst": 48,
     "dl_vlan": 16,
-    "dl_vlan_pcp": 8,
+    "dl_vlan_pcp": 3,
     "dl_type": 16,
     "nw_tos": 8,
     "nw_proto": 8,
@@ -39,103 +48,183 @@ _BITS10: Final = {
     "tp_src": 16,
     "tp_dst": 16,
 }
+# Names of later versions for fields that 1.0 has too.
+_ALIASES10: Final = {
+    "eth_src": "dl_src",
+    "eth_dst": "dl_dst",
+    "eth_type": "dl_type",
+    "vlan_pcp": "dl_vlan_pcp",
+    "ip_tos": "nw_tos",
+    "ip_proto": "nw_proto",
+    "arp_op": "nw_proto",
+    **dict.fromkeys(("ipv4_src", "ip_src", "arp_spa"), "nw_src"),
+    **dict.fromkeys(("ipv4_dst", "ip_dst", "arp_tpa"), "nw_dst"),
+    **dict.fromkeys(("tcp_src", "udp_src", "sctp_src", "icmp_type", "icmpv4_type"), "tp_src"),
+    **dict.fromkeys(("tcp_dst", "udp_dst", "sctp_dst", "icmp_code", "icmpv4_code"), "tp_dst"),
+}
 # 1.0 names in 1.3, where the field does not depend on the protocol.
-_ALIASES13: Final = {
+ALIASES13: Final = {
     "dl_src": "eth_src",
     "dl_dst": "eth_dst",
     "dl_type": "eth_type",
-    "dl_vlan_pcp": "vlan_pcp",
-    "nw_proto": "ip_proto",
-    "nw_src": "ipv4_src",
-    "nw_dst": "ipv4_dst",
     "tun_id": "tunnel_id",
-    "icmp_type": "icmpv4_type",
-    "icmp_code": "icmpv4_code",
+    "nw_ecn": "ip_ecn",
+    "ip_src": "ipv4_src",
+    "ip_dst": "ipv4_dst",
     "ipv6_label": "ipv6_flabel",
     "nd_target": "ipv6_nd_target",
     "nd_sll": "ipv6_nd_sll",
     "nd_tll": "ipv6_nd_tll",
-    "ip_tos": "ip_dscp",
 }
 NUMBERS13: Final = {field.name: number_ for number_, field in oxm.FIELDS.items()}
-FIELDS: Final = frozenset(_BITS10) | frozenset(NUMBERS13) | frozenset(_ALIASES13) | SHORTHANDS
+_VLAN_PCP: Final = NUMBERS13["vlan_pcp"]
+_IP_DSCP: Final = NUMBERS13["ip_dscp"]
+_SCTP: Final = 132
+_PORTS13: Final = {6: 13, 17: 15, _SCTP: 17}
+# 1.0 names that stand for one field or another, by the protocol; nw_proto decides about the rest and comes first.
+_BY_PROTOCOL: Final = ("nw_proto", "nw_src", "nw_dst", "tp_src", "tp_dst", "icmp_type", "icmp_code")
+FIELDS: Final = (
+    frozenset(_BITS10) | frozenset(_ALIASES10) | frozenset(NUMBERS13) | frozenset(ALIASES13) | SHORTHANDS
+)
 
 
 def parse10(words: Iterable[str]) -> bytes:
     """The 40-byte match of ``words`` (``field=value`` or a shorthand)."""
     fields: dict[str, int] = {}
     prefixes: dict[str, int] = {}
+
+    def put(field: str, value: int, name: str) -> None:
+        if fields.setdefault(field, value) != value:
+            raise TextError(f"{name}: {field} is said twice, and differently")
+
     for name, text in _fields(words):
         if text is None:
             dl_type, proto = _SHORT[name]
-            fields["dl_type"] = dl_type
+            put("dl_type", dl_type, name)
             if proto is not None:
-                fields["nw_proto"] = proto
-        elif name == "in_port":
-            fields[name] = port(text, 1, name)
-        elif name in ("nw_src", "nw_dst"):
+                put("nw_proto", proto, name)
+            continue
+        field = _ALIASES10.get(name, name)
+        if field == "in_port":
+            put(field, port(text, 1, name), name)
+        elif field in ("nw_src", "nw_dst"):
             value, mask = masked(text, 32, name)
-            prefixes[name] = _prefix(mask, name)
-            fields[name] = value
-        elif name in _BITS10:
-            fields[name], mask = masked(text, _BITS10[name], name)
+            put(field, value, name)
+            prefixes[field] = _prefix(mask, name)
+        elif field == "nw_tos":
+            put(field, _tos(text, name), name)
+        elif field in _BITS10:
+            value, mask = masked(text, _BITS10[field], name)
             if mask is not None:
                 raise TextError(f"{name}: OpenFlow 1.0 has no mask for it")
+            put(field, value, name)
         else:
             raise TextError(f"{name}: not a field of OpenFlow 1.0")
-    match = int.from_bytes(m10.pack(**fields), "big")
-    for name, ignored in prefixes.items():
-        shift = m10.NW_SRC_SHIFT if name == "nw_src" else m10.NW_DST_SHIFT
-        match |= ignored << shift + 8 * (m10.LENGTH - 4)
+    packed = m10.pack(**fields)
+    match = int.from_bytes(packed, "big")
+    for field, ignored in prefixes.items():
+        shift = m10.NW_SRC_SHIFT if field == "nw_src" else m10.NW_DST_SHIFT
+        if not m10.wildcards_of(match) >> shift & 0x20:
+            match |= ignored << shift + 8 * (m10.LENGTH - 4)
+    _nothing_lost(fields, prefixes, match)
     return match.to_bytes(m10.LENGTH, "big")
 
 
+_NEEDS10: Final = (
+    ("nw_tos", m10.W_NW_TOS, "ip"),
+    ("nw_proto", m10.W_NW_PROTO, "ip or arp"),
+    ("nw_src", 32 << m10.NW_SRC_SHIFT, "ip or arp"),
+    ("nw_dst", 32 << m10.NW_DST_SHIFT, "ip or arp"),
+    ("tp_src", m10.W_TP_SRC, "tcp, udp, sctp or icmp"),
+    ("tp_dst", m10.W_TP_DST, "tcp, udp, sctp or icmp"),
+    ("dl_vlan_pcp", m10.W_DL_VLAN_PCP, "a dl_vlan that is a tag, or none,"),
+)
+
+
+def _nothing_lost(fields: dict[str, int], prefixes: dict[str, int], match: int) -> None:
+    """A 1.0 switch ignores a field without the one it needs: the flow would match more than was written."""
+    wild = m10.wildcards_of(match)
+    for name, bit, need in _NEEDS10:
+        if name in fields and wild & bit and not (name in prefixes and prefixes[name] == 32):
+            raise TextError(f"{name}: a switch ignores it in this match; say {need} as well")
+
+
 def parse13(words: Iterable[str]) -> oxm.Match:
-    """The OXM fields of ``words``; ``dl_vlan=N`` and ``vlan_tci`` style words become vlan_vid."""
+    """The OXM fields of ``words``; ``dl_vlan=N`` becomes vlan_vid, ``nw_src`` what the protocol makes of it."""
     found: dict[int, oxm.Oxm] = {}
-    late: list[tuple[str, str]] = []
+    late: dict[str, str] = {}
+
+    def put(field: int, value: int, mask: int | None, name: str) -> None:
+        if found.setdefault(field, (field, value, mask)) != (field, value, mask):
+            raise TextError(f"{name}: {oxm.FIELDS[field].name} is said twice, and differently")
+
     for name, text in _fields(words):
         if text is None:
             dl_type, proto = _SHORT[name]
-            found[oxm.ETH_TYPE] = (oxm.ETH_TYPE, dl_type, None)
+            put(oxm.ETH_TYPE, dl_type, None, name)
             if proto is not None:
-                found[oxm.IP_PROTO] = (oxm.IP_PROTO, proto, None)
+                put(oxm.IP_PROTO, proto, None, name)
         elif name == "dl_vlan":
             value = number(text, 16, name)
-            found[oxm.VLAN_VID] = (oxm.VLAN_VID, 0 if value == 0xFFFF else oxm.VID_PRESENT | value, None)
-        elif name in ("tp_src", "tp_dst"):
-            late.append((name, text))
+            if 0xFFF < value < 0xFFFF:
+                raise TextError(f"{name}: {text} is not a VLAN; a raw value is vlan_vid={text}")
+            put(oxm.VLAN_VID, 0 if value == 0xFFFF else oxm.VID_PRESENT | value, None, name)
+        elif name in ("nw_tos", "ip_tos"):
+            put(_IP_DSCP, _tos(text, name) >> 2, None, name)
+        elif name in _BY_PROTOCOL or name == "dl_vlan_pcp":
+            if late.setdefault(name, text) != text:
+                raise TextError(f"{name}: said twice, and differently")
         else:
-            full = _ALIASES13.get(name, name)
-            if full not in NUMBERS13:
+            field = NUMBERS13.get(ALIASES13.get(name, name))
+            if field is None:
                 raise TextError(f"{name}: not a field of OpenFlow 1.3")
-            field_number = NUMBERS13[full]
-            field = oxm.FIELDS[field_number]
-            if full in ("in_port", "in_phy_port"):
-                value, mask = port(text, 4, name), None
+            if field in (oxm.IN_PORT, oxm.IN_PHY_PORT):
+                put(field, port(text, 4, name), None, name)
             else:
-                value, mask = masked(text, 8 * field.size, name)
-            found[field_number] = (field_number, value, mask)
-    for name, text in late:
-        proto = found.get(oxm.IP_PROTO, (0, 0, None))[1]
-        base = {6: 13, 17: 15, 132: 17}.get(proto)
-        if base is None:
-            raise TextError(f"{name}: say tcp, udp or sctp as well")
-        field_number = base + (name == "tp_dst")
-        found[field_number] = (field_number, *masked(text, 16, name))
+                put(field, *masked(text, 8 * oxm.FIELDS[field].size, name), name)
+    for name in _BY_PROTOCOL:
+        if name in late:
+            field = _by_protocol(name, found)
+            put(field, *masked(late[name], 8 * oxm.FIELDS[field].size, name), name)
+    if "dl_vlan_pcp" in late:
+        put(_VLAN_PCP, number(late["dl_vlan_pcp"], 3, "dl_vlan_pcp"), None, "dl_vlan_pcp")
+        found.setdefault(oxm.VLAN_VID, (oxm.VLAN_VID, oxm.VID_PRESENT, oxm.VID_PRESENT))
     return tuple(found[each] for each in sorted(found))
+
+
+def _by_protocol(name: str, found: dict[int, oxm.Oxm]) -> int:
+    """The field a 1.0 name stands for beside what was found already."""
+    ethertype = found.get(oxm.ETH_TYPE, (0, 0, None))[1]
+    protocol = found.get(oxm.IP_PROTO, (0, 0, None))[1]
+    if name == "nw_proto":
+        return NUMBERS13["arp_op"] if ethertype == _ARP else oxm.IP_PROTO
+    if name in ("nw_src", "nw_dst"):
+        arp, ip = ("arp_spa", "ipv4_src") if name == "nw_src" else ("arp_tpa", "ipv4_dst")
+        return NUMBERS13[arp if ethertype == _ARP else ip]
+    if name in ("icmp_type", "icmp_code"):
+        return NUMBERS13[name.replace("icmp", "icmpv6" if protocol == 58 else "icmpv4")]
+    if protocol not in _PORTS13:
+        raise TextError(f"{name}: say tcp, udp or sctp as well")
+    return _PORTS13[protocol] + (name == "tp_dst")
 
 
 def _fields(words: Iterable[str]) -> Iterable[tuple[str, str | None]]:
     for word in words:
         name, equals, text = word.partition("=")
-        name = name.strip().lower()
-        if not equals:
-            if name not in SHORTHANDS:
-                raise TextError(f"{word!r} is neither field=value nor one of {', '.join(sorted(SHORTHANDS))}")
+        name = name.lower()
+        if equals:
+            yield name, text
+        elif name in SHORTHANDS:
             yield name, None
         else:
-            yield name, text.strip()
+            raise TextError(f"{word!r} is neither field=value nor one of {', '.join(sorted(SHORTHANDS))}")
+
+
+def _tos(text: str, name: str) -> int:
+    value = number(text, 8, name)
+    if value & 3:
+        raise TextError(f"{name}: {text} has bits of ECN; it is four times the DSCP")
+    return value
 
 
 def _prefix(mask: int | None, what: str) -> int:
@@ -148,8 +237,9 @@ def _prefix(mask: int | None, what: str) -> int:
 
 
 def format10(match: bytes) -> list[str]:
-    """Words for a 40-byte match."""
-    whole = int.from_bytes(match, "big")
+    """Words for a 40-byte match, without what a switch ignores."""
+    whole = m10.canonical(int.from_bytes(match, "big"))
+    match = whole.to_bytes(m10.LENGTH, "big")
     wild = m10.wildcards_of(whole)
     words: list[str] = []
 
@@ -161,7 +251,8 @@ def format10(match: bytes) -> list[str]:
             elif size == 6:
                 words.append(f"{name}={mac_text(value)}")
             else:
-                words.append(f"{name}=0x{value:04x}" if name == "dl_type" else f"{name}={value}")
+                as_hex = name == "dl_type" or (name == "dl_vlan" and value > 0xFFF)
+                words.append(f"{name}=0x{value:04x}" if as_hex else f"{name}={value}")
 
     field("in_port", m10.W_IN_PORT, 4, 2)
     field("dl_vlan", m10.W_DL_VLAN, 18, 2)

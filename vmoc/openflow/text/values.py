@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
 
 from vmoc.errors import VmocError
 from vmoc.openflow import v10, v13
 
+_NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
+_MAC: Final = re.compile(r"[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}", re.ASCII)
 PORT_NAMES: Final = ("IN_PORT", "TABLE", "NORMAL", "FLOOD", "ALL", "CONTROLLER", "LOCAL")
 
 
@@ -17,25 +20,27 @@ class TextError(VmocError):
 
 def number(text: str, bits: int, what: str) -> int:
     """A decimal or 0x number of at most ``bits`` bits."""
-    try:
-        value = int(text, 0)
-    except ValueError:
-        raise TextError(f"{what}: {text!r} is not a number") from None
-    if value < 0 or value >> bits:
-        raise TextError(f"{what}: {text} does not fit {bits} bits")
+    if not _NUMBER.fullmatch(text):
+        raise TextError(f"{what}: {_shown(text)} is not a number")
+    base = 16 if text[1:2] in ("x", "X") else 10
+    digits = (text[2:] if base == 16 else text).lstrip("0")
+    # Longer than any field: not worth converting, and int() would refuse the very long.
+    value = int(digits or "0", base) if len(digits) < 60 else 1 << bits
+    if value >> bits:
+        raise TextError(f"{what}: {_shown(text)} does not fit {bits} bits")
     return value
 
 
 def mac(text: str, what: str) -> int:
     """A colon-separated Ethernet address."""
-    parts = text.split(":")
-    try:
-        octets = [int(part, 16) for part in parts]
-    except ValueError:
-        octets = []
-    if len(octets) != 6 or any(not 0 <= octet <= 255 for octet in octets):
-        raise TextError(f"{what}: {text!r} is not an Ethernet address like 02:00:00:00:00:01")
-    return int.from_bytes(bytes(octets), "big")
+    if not _MAC.fullmatch(text):
+        raise TextError(f"{what}: {_shown(text)} is not an Ethernet address like 02:00:00:00:00:01")
+    return int.from_bytes(bytes(int(part, 16) for part in text.split(":")), "big")
+
+
+def _shown(text: str) -> str:
+    """The word itself, cut when it is absurdly long."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def ipv4(text: str, what: str) -> int:
@@ -43,7 +48,7 @@ def ipv4(text: str, what: str) -> int:
     try:
         return int(ipaddress.IPv4Address(text))
     except ValueError:
-        raise TextError(f"{what}: {text!r} is not an IPv4 address") from None
+        raise TextError(f"{what}: {_shown(text)} is not an IPv4 address") from None
 
 
 def ipv6(text: str, what: str) -> int:
@@ -51,7 +56,7 @@ def ipv6(text: str, what: str) -> int:
     try:
         return int(ipaddress.IPv6Address(text))
     except ValueError:
-        raise TextError(f"{what}: {text!r} is not an IPv6 address") from None
+        raise TextError(f"{what}: {_shown(text)} is not an IPv6 address") from None
 
 
 def address(text: str, bits: int, what: str) -> int:
@@ -66,7 +71,10 @@ def address(text: str, bits: int, what: str) -> int:
 
 
 def masked(text: str, bits: int, what: str) -> tuple[int, int | None]:
-    """``VALUE`` or ``VALUE/MASK``; an IP address may be followed by a prefix length."""
+    """``VALUE`` or ``VALUE/MASK``; an IP address may be followed by a prefix length.
+
+    As ``ovs-ofctl`` does, value bits that the mask ignores are cleared.
+    """
     value_text, slash, mask_text = text.partition("/")
     value = address(value_text, bits, what)
     if not slash:
@@ -76,8 +84,10 @@ def masked(text: str, bits: int, what: str) -> tuple[int, int | None]:
         length = number(mask_text, 8, what)
         if length > bits:
             raise TextError(f"{what}: a prefix of {length} bits is longer than the address")
-        return value, ((1 << length) - 1) << (bits - length)
-    return value, address(mask_text, bits, what)
+        mask = ((1 << length) - 1) << (bits - length)
+    else:
+        mask = address(mask_text, bits, what)
+    return value & mask, mask
 
 
 def port(text: str, version: int, what: str) -> int:
@@ -120,19 +130,19 @@ def value_text(value: int, bits: int) -> str:
 
 
 def split(text: str) -> list[str]:
-    """Cut at commas that are outside parentheses; empty words are dropped. ``TextError`` when unbalanced."""
-    words, depth, start = [], 0, 0
+    """Cut at commas and blanks that are outside parentheses; empty words are dropped. ``TextError`` when unbalanced."""
+    words, depth, start = list[str](), 0, 0
     for at, character in enumerate(text):
         if character == "(":
             depth += 1
         elif character == ")":
             depth -= 1
             if depth < 0:
-                raise TextError(f"unbalanced ')' in {text!r}")
-        elif character == "," and depth == 0:
+                raise TextError(f"unbalanced ')' in {_shown(text)}")
+        elif depth == 0 and (character == "," or character.isspace()):
             words.append(text[start:at])
             start = at + 1
     if depth:
-        raise TextError(f"unbalanced '(' in {text!r}")
+        raise TextError(f"unbalanced '(' in {_shown(text)}")
     words.append(text[start:])
-    return [word.strip() for word in words if word.strip()]
+    return [word for word in words if word]

@@ -1,0 +1,632 @@
+"""Flow-mods and the shadow: commands, cookies, quota, what a switch refuses (vetting A.4, B.4; vectors 145..173, 220)."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from tests.emulation import wire as of
+from tests.emulation.layout import Message
+from tests.vmoc.mux.playbook import (
+    ALICE,
+    BOB,
+    TINA,
+    UMA,
+    V10,
+    V13,
+    ControllerEnd,
+    Playbook,
+    SwitchEnd,
+    endpoint,
+    scene,
+    with_limits,
+    with_segment,
+)
+from vmoc.model import Policy
+from vmoc.mux.flows import FlowTable
+
+BOTH = pytest.mark.parametrize("version", [V10, V13])
+NO_ERRORS = Policy(error_rate=0)
+X, Y = 0x020000000001, 0x020000000002
+
+
+def outputs(version: int, flow: object) -> list[int]:
+    return [p for part in of.action_lists(version, flow.actions) for p in of.output_ports(version, part)]  # type: ignore[attr-defined]
+
+
+def shown(a: ControllerEnd) -> list[tuple[int, int, int]]:
+    """(eth_dst, cookie, first output) of what the controller is told it has."""
+    return sorted(
+        (s.match.get("eth_dst", (0, 0))[0], s.cookie, outputs(a.version, s)[0]) for s in a.flow_stats()
+    )
+
+
+def table(book: Playbook, vlan: int = 100) -> FlowTable:
+    (switch,) = book.mux._switches.values()
+    return switch.datapaths[vlan].flows
+
+
+def full(version: int) -> tuple[int, int]:
+    return (3, 0) if version == V10 else (5, 1)
+
+
+# -- ADD -------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_an_add_gets_vlan_tag_serial_and_flow_removed(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, idle=5, hard=10)
+    a.add(2, eth_dst=X)
+    first, second = switch.flow_mods()
+    for mod in (first, second):
+        assert (mod.command, mod.vlan, mod.flags & 1) == ("add", 100, 1)
+    assert (first.idle, first.hard) == (5, 10)
+    tag = first.cookie >> 48
+    assert 1 <= tag <= 0xFFFD
+    assert second.cookie >> 48 == tag
+    assert first.cookie != second.cookie
+    assert not a.inbox
+
+
+@BOTH
+def test_two_slices_with_the_same_flow(version: int):
+    book, switch = scene(version)
+    for name in ("alice", "bob", "tina", "uma"):
+        book.at(name).add(2, eth_dst=X, flags=2)
+    assert sorted(str(flow.vlan) for flow in switch.flows()) == ["100", "200", "300", "400"]
+    assert len({flow.cookie >> 48 for flow in switch.flows()}) == 4
+
+
+@BOTH
+def test_the_quota_is_per_datapath_and_replacing_is_free(version: int):
+    book, switch = scene(version)
+    a, b = book.at("alice"), book.at("bob")
+    for number in range(11):
+        sent = a.add(2, eth_dst=number, xid=number)
+    a.error(sent, full(version))
+    assert len(switch.flows(100)) == 10
+    a.add(3, eth_dst=4)
+    assert not a.inbox
+    b.add(2)
+    assert not b.inbox
+    a.add(command="delete", port=None, eth_dst=4)
+    a.add(2, eth_dst=77)
+    assert not a.inbox
+
+
+@BOTH
+def test_unlimited_flows(version: int):
+    book, switch = scene(version, with_limits(ALICE, max_flows=0), BOB)
+    a = book.at("alice")
+    for number in range(300):
+        a.add(2, eth_dst=number)
+    assert len(switch.flows(100)) == 300
+
+
+@BOTH
+def test_the_priority_of_guards_is_not_shared(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add("controller", priority=65535, cookie=1)
+    a.add(2, priority=65535, cookie=2, in_port=1)
+    assert sorted(mod.priority for mod in switch.flow_mods()) == [65534, 65535]
+    assert [(s.cookie, s.priority) for s in a.flow_stats()] == [(1, 65535), (2, 65535)]
+    xid = a.add(2, priority=65534)
+    a.error(xid, (3, 2) if version == V10 else (5, 4))
+    a.add(3, priority=65535, cookie=3)
+    assert sorted(s.cookie for s in a.flow_stats()) == [2, 3]
+    a.add(None, command="delete_strict", priority=65535)
+    assert [s.cookie for s in a.flow_stats()] == [2]
+
+
+@BOTH
+def test_the_second_time_by_the_full_chain_too(version: int):
+    """65534 is refused whether a recipe is known for its shape or not."""
+    book, _ = scene(version)
+    a = book.at("alice")
+    refused = (3, 2) if version == V10 else (5, 4)
+    a.add(2, priority=65534, eth_dst=X)
+    a.add(2, priority=65535, eth_dst=Y)
+    for _ in range(2):
+        a.add(2, priority=65534, eth_dst=Y)
+        a.add(2, priority=65535, eth_dst=X)
+        assert a.errors() == [refused] * 2
+
+
+def test_an_exact_match_has_one_priority_only():
+    book, switch = scene(V10)
+    a = book.at("alice")
+    exact = dict(in_port=1, eth_src=1, eth_dst=2, vlan_vid=100, vlan_pcp=0, eth_type=0x800, nw_tos=0, ip_proto=17,
+                 ipv4_src="10.0.0.1", ipv4_dst="10.0.0.2", tp_src=1, tp_dst=2)  # fmt: skip
+    a.add(2, priority=5, cookie=1, **exact)
+    a.add(3, priority=9, cookie=2, **exact)
+    assert not a.inbox
+    assert [flow.priority for flow in switch.flows(100)] == [65535]
+    assert [(s.cookie, s.priority) for s in a.flow_stats()] == [(2, 9)]
+
+
+@BOTH
+def test_two_spellings_of_one_flow_are_one_entry(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, cookie=1)
+    a.add(3, cookie=2, vlan=100)
+    assert len(switch.flows(100)) == 1
+    assert [(s.cookie, s.vlan) for s in a.flow_stats()] == [(2, 100)]
+
+
+# -- DELETE (vectors 145..159) ---------------------------------------------------------------------------
+
+
+def test_delete_all_in_1_0_puts_the_guards_back_before_anything_else():
+    book, switch = scene(V10)
+    a = book.at("alice")
+    a.add(2)
+    book.at("bob").add(2)
+    before = switch.guards(100)
+    book.clear()
+    switch.hold("barrier_reply")
+    a.add(None, command="delete", out_port="none")
+    names = [(m.name) for m in switch.inbox]
+    mods = [of.parse_flow_mod(m) for m in switch.inbox if m.name == "flow_mod"]
+    assert names[: 1 + len(before)] == ["flow_mod"] * (1 + len(before))
+    assert names[1 + len(before)] == "barrier_request"
+    assert (mods[0].command, mods[0].vlan, mods[0].out_port) == ("delete", 100, 0xFFFF)
+    assert {(m.command, m.match["in_port"][0], m.priority, m.actions) for m in mods[1 : 1 + len(before)]} == {
+        ("add", port, 65535, b"") for port in before
+    }
+    assert switch.guards(100) == before
+    assert not switch.flows(100) and len(switch.flows(200)) == 1
+    switch.release()
+    book.advance(2)
+    assert switch.guards(100) == before
+
+
+def test_delete_all_in_1_3_is_confined_by_the_tag():
+    book, switch = scene(V13)
+    a = book.at("alice")
+    a.add(2, table=2)
+    tag = switch.flows(100)[0].cookie >> 48
+    book.clear()
+    a.add(None, command="delete", table=255)
+    (mod,) = switch.flow_mods()
+    assert (mod.command, mod.table, mod.vlan) == ("delete", 255, 100)
+    assert (mod.cookie, mod.cookie_mask) == (tag << 48, 0xFFFF << 48)
+    assert mod.actions == b""
+    assert not switch.flows(100)
+    assert len(switch.guards(100)) == 4
+
+
+@BOTH
+def test_a_foreign_vlan_cannot_be_deleted(version: int):
+    book, switch = scene(version)
+    xid = book.at("alice").add(None, command="delete", vlan=200)
+    book.at("alice").error(xid, (3, 2) if version == V10 else (5, 4))
+    assert not switch.log("flow_mod")
+
+
+def test_somebody_elses_cookie_selects_nothing():
+    book, switch = scene(V13)
+    a, b = book.at("alice"), book.at("bob")
+    a.add(2)
+    cookie = switch.flows(100)[0].cookie
+    b.add(2, cookie=5)
+    book.clear()
+    b.add(None, command="delete", table=255, cookie=cookie, cookie_mask=0xFFFFFFFFFFFFFFFF)
+    assert not switch.log("flow_mod") and not b.inbox
+    assert len(switch.flows()) == 2
+
+
+@BOTH
+def test_out_port_is_judged_on_what_the_controller_meant(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, cookie=1)
+    a.add("flood", eth_dst=Y, cookie=2)
+    book.clear()
+    for port in (4, "table"):
+        a.add(None, command="delete", out_port=port, table=0)
+    assert not switch.log("flow_mod") and not a.inbox
+    a.add(None, command="delete", out_port=2)
+    (mod,) = switch.flow_mods()
+    assert (mod.command, mod.match["eth_dst"][0]) == ("delete_strict", X)
+    assert shown(a) == [(Y, 2, of.port_number(version, "flood"))]
+    a.add(None, command="delete", out_port="flood")
+    assert not a.flow_stats()
+
+
+def test_out_port_of_an_enqueue_and_of_write_actions():
+    book, switch = scene(V10)
+    a = book.at("alice")
+    a.flow_mod("add", None, of.enqueue(V10, 2, 7))
+    a.add(None, command="delete", out_port=2)
+    assert not switch.flows(100)
+    book, switch = scene(V13)
+    a = book.at("alice")
+    a.flow_mod("add", of.match(V13), instructions=of.write_actions(of.output(V13, 2)) + of.goto_table(1))
+    a.add(None, command="delete", out_port=2, out_group=9)
+    assert switch.flows(100)
+    a.add(None, command="delete", out_port=2)
+    assert not switch.flows(100)
+
+
+@BOTH
+def test_the_actions_and_buffer_of_a_delete_do_not_matter(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.flow_mod("delete", None, of.output(version, 4) + of.set_vlan(version, 200), buffer_id=0)
+    mod = switch.flow_mods()[0]
+    assert (mod.vlan, mod.actions, mod.buffer_id) == (100, b"", 0xFFFFFFFF)
+    assert not a.errors()
+
+
+@BOTH
+def test_strict_and_loose_deletes(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    for priority in (1, 2):
+        for dst in (X, Y):
+            a.add(2, eth_dst=dst, priority=priority, cookie=priority)
+    a.add(2, eth_type=0x800, ipv4_dst="10.1.2.3")
+    a.add(None, command="delete_strict", eth_dst=X, priority=1)
+    assert shown(a) == [(0, 0x11, 2), (X, 2, 2), (Y, 1, 2), (Y, 2, 2)]
+    a.add(None, command="delete", eth_dst=Y, priority=1)
+    assert shown(a) == [(0, 0x11, 2), (X, 2, 2)]
+    a.add(None, command="delete", eth_type=0x800, ipv4_dst=(0x0A010000, 0xFFFF0000))
+    assert shown(a) == [(X, 2, 2)]
+    a.add(None, command="delete_strict", priority=1)
+    a.add(None, command="delete", in_port=1)
+    assert shown(a) == [(X, 2, 2)]
+    assert len(switch.flows(100)) == len(table(book)) == 1
+
+
+def test_strict_delete_in_every_table():
+    book, switch = scene(V13)
+    a = book.at("alice")
+    for number in range(3):
+        a.add(2, table=number, priority=65535)
+    a.add(2, table=1, priority=7)
+    assert sorted((f.table, f.priority) for f in switch.flows(100)) == [(0, 65534), (1, 7), (1, 65535), (2, 65535)]
+    a.add(None, command="delete_strict", table=255, priority=65535)
+    assert [(f.table, f.priority) for f in switch.flows(100)] == [(1, 7)]
+    assert len(switch.guards(100)) == 4
+    assert [s.priority for s in a.flow_stats()] == [7]
+
+
+def test_delete_in_one_table():
+    book, switch = scene(V13)
+    a = book.at("alice")
+    for number in range(3):
+        a.add(2, table=number)
+    a.add(None, command="delete", table=1)
+    assert sorted(f.table for f in switch.flows(100)) == [0, 2]
+    assert sorted(s.table for s in a.flow_stats()) == [0, 2]
+
+
+@BOTH
+def test_a_deleted_flow_that_asked_for_it_is_told(version: int):
+    book, _ = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, flags=1, cookie=1)
+    a.add(2, eth_dst=Y, cookie=2)
+    a.add(None, command="delete")
+    removed = of.parse_flow_removed(a.take_one("flow_removed"))
+    assert (removed.cookie, removed.reason) == (1, 2)
+
+
+@BOTH
+def test_a_delete_whose_flow_removed_never_comes_is_settled_by_a_barrier(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    for number in range(5):
+        a.add(2, eth_dst=number)
+    switch.model.mute = {"flow_removed"}
+    switch.hold("barrier_reply")
+    a.add(None, command="delete")
+    assert len(table(book)) == 0 and len(table(book).by_serial) == 5
+    switch.release()
+    book.advance(1.1)
+    assert not table(book).by_serial
+
+
+def test_a_selection_of_nothing_forgets_at_once():
+    book, switch = scene(V13)
+    a = book.at("alice")
+    a.add(None, command="delete", cookie=1, cookie_mask=1)
+    a.add(None, command="modify", cookie=1, cookie_mask=1)
+    assert not switch.log("flow_mod") and not a.inbox
+
+
+# -- MODIFY (vectors 148..157) ---------------------------------------------------------------------------
+
+
+def test_modify_in_1_0_never_meets_a_guard():
+    book, switch = scene(V10)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, priority=10, cookie=1)
+    a.add(2, eth_dst=Y, priority=20, cookie=2)
+    physical = {flow.match["eth_dst"][0]: (flow.priority, flow.cookie) for flow in switch.flows(100)}
+    book.clear()
+    a.add(3, command="modify", cookie=9)
+    mods = switch.flow_mods()
+    assert [m.command for m in mods] == ["modify_strict"] * 2
+    assert {m.match["eth_dst"][0]: (m.priority, m.cookie) for m in mods} == physical
+    assert shown(a) == [(X, 9, 3), (Y, 9, 3)]
+    assert len(switch.guards(100)) == 4
+
+
+@pytest.mark.parametrize("command", ["modify", "modify_strict"])
+def test_modify_of_nothing_adds_in_1_0_only(command: str):
+    book, switch = scene(V10)
+    a = book.at("alice")
+    a.add(2, command=command, eth_dst=X, idle=7)
+    (mod,) = switch.flow_mods()
+    assert (mod.command, mod.idle, mod.flags & 1) == ("add", 7, 1)
+    assert shown(a) == [(X, 0x11, 2)]
+    book, switch = scene(V13)
+    a = book.at("alice")
+    a.add(2, command=command, eth_dst=X)
+    assert all(m.command == command and m.cookie_mask == 0xFFFF << 48 for m in switch.flow_mods())
+    assert not a.flow_stats()
+
+
+def test_a_modify_that_adds_counts_against_the_quota():
+    book, _ = scene(V10)
+    a = book.at("alice")
+    for number in range(10):
+        a.add(2, command="modify_strict", eth_dst=number)
+    xid = a.add(2, command="modify_strict", eth_dst=10)
+    a.error(xid, (3, 0))
+
+
+def test_modify_in_1_3_keeps_the_cookie():
+    book, switch = scene(V13)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, cookie=1)
+    a.add(2, eth_dst=Y, cookie=2)
+    book.clear()
+    a.add(3, command="modify", cookie=9, cookie_mask=0)
+    (mod,) = switch.flow_mods()
+    assert (mod.command, mod.cookie_mask) == ("modify", 0xFFFF << 48)
+    assert shown(a) == [(X, 1, 3), (Y, 2, 3)]
+
+
+def test_modify_by_cookie():
+    book, switch = scene(V13)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, cookie=0x11)
+    a.add(2, eth_dst=Y, cookie=0x12)
+    a.add(3, command="modify", cookie=0x11, cookie_mask=0xFFFFFFFFFFFFFFFF)
+    assert shown(a) == [(X, 0x11, 3), (Y, 0x12, 2)]
+    assert sorted(outputs(V13, f)[0] for f in switch.flows(100)) == [2, 3]
+
+
+@BOTH
+def test_modify_strict(version: int):
+    book, _ = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, priority=1)
+    a.add(2, eth_dst=X, priority=2)
+    a.add(3, command="modify_strict", eth_dst=X, priority=2)
+    assert sorted((s.priority, outputs(version, s)[0]) for s in a.flow_stats()) == [(1, 2), (2, 3)]
+
+
+@BOTH
+def test_modify_into_and_out_of_flood(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X)
+    a.add("flood", command="modify", eth_dst=X)
+    assert outputs(version, switch.flows(100)[0]) == [1, 2, 3]
+    switch.port_status("delete", 3)
+    assert outputs(version, switch.flows(100)[0]) == [1, 2]
+    a.add(1, command="modify", eth_dst=X)
+    switch.port_status("add", 3)
+    assert outputs(version, switch.flows(100)[0]) == [1]
+    assert shown(a) == [(X, 0x11, 1)]
+
+
+# -- what the switch refuses (B.4, vector 220) -----------------------------------------------------------
+
+
+@BOTH
+def test_the_error_of_a_switch_comes_with_the_controllers_own_bytes(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    switch.answering = False
+    sent = of.flow_mod(version, "add", None, of.output(version, 2) * 3, xid=0x4711)
+    a.send(sent)
+    switch.error(switch.take_one("flow_mod"), *full(version))
+    a.error(0x4711, full(version), sent)
+    assert book.heard() == {}
+    assert len(table(book)) == 0
+
+
+@BOTH
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_refused_add_costs_no_quota(version: int, quick: bool):
+    book, switch = scene(version, policy=NO_ERRORS)
+    a = book.at("alice")
+    if quick:
+        a.add(2, eth_dst=99)
+        a.add(None, command="delete", eth_dst=99)
+    switch.model.table.capacity = len(switch.model.table.entries)
+    for number in range(20):
+        a.add(2, eth_dst=number)
+    assert a.errors() == [full(version)] * 20
+    assert not a.flow_stats() and len(table(book)) == 0
+    switch.model.table.capacity = 1000
+    for number in range(10):
+        a.add(2, eth_dst=number)
+    assert not a.inbox
+
+
+@BOTH
+def test_a_refused_replacement_leaves_what_was_there(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add("flood", eth_dst=X, cookie=1)
+    book.advance(2)
+    switch.inbox.clear()
+    switch.answering = False
+    for cookie in (2, 3):
+        a.add(3, eth_dst=X, cookie=cookie)
+    first, second = switch.take("flow_mod")
+    switch.error(first, *full(version))
+    switch.error(second, *full(version))
+    assert a.errors() == [full(version)] * 2
+    switch.answering = True
+    assert shown(a) == [(X, 1, of.port_number(version, "flood"))]
+    switch.port_status("delete", 3)
+    assert outputs(version, switch.flows(100)[0]) == [1, 2], "it floods as before"
+
+
+@BOTH
+def test_a_refused_replacement_of_what_expired_leaves_nothing(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, flags=1)
+    book.advance(2)
+    (old,) = switch.flows(100)
+    switch.answering = False
+    a.add(3, eth_dst=X)
+    switch.does(lambda model: model.expire(old))
+    switch.error(switch.log("flow_mod")[-1], *full(version))
+    switch.answering = True
+    assert [m.name for m in a.take()] == ["flow_removed", "error"]
+    assert not a.flow_stats() and not table(book).by_serial
+
+
+@BOTH
+def test_a_refused_modify_leaves_the_actions(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add("flood", eth_dst=X, cookie=1)
+    a.add(2, eth_dst=Y, cookie=2)
+    book.clear()
+    switch.answering = False
+    a.add(3, command="modify", cookie=9)
+    mods = switch.take("flow_mod")
+    refused = next(m for m in mods if version == V13 or of.parse_flow_mod(m).match["eth_dst"][0] == X)
+    switch.error(refused, 2, 4)
+    switch.answering = True
+    if version == V10:
+        for message in mods:
+            if message is not refused:
+                switch.does(lambda model, message=message: model._handle(model.peers[-1], message))
+    assert a.errors() == [(2, 4)]
+    flood = of.port_number(version, "flood")
+    assert shown(a) == ([(X, 1, flood), (Y, 9, 3)] if version == V10 else [(X, 1, flood), (Y, 2, 2)])
+    switch.port_status("delete", 3)
+    assert [outputs(version, f) for f in switch.flows(100) if f.match["eth_dst"][0] == X] == [[1, 2]]
+
+
+@BOTH
+def test_a_refused_delete_leaves_the_flows(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, cookie=1)
+    a.add(3, eth_dst=Y, cookie=2)
+    book.clear()
+    switch.answering = False
+    a.add(None, command="delete", eth_dst=X)
+    a.add(None, command="delete", out_port=3)
+    assert len(table(book)) == 0
+    for message in switch.take("flow_mod"):
+        switch.error(message, 1, 6)
+    switch.answering = True
+    book.advance(2)
+    assert a.errors() == [(1, 6)] * 2
+    assert shown(a) == [(X, 1, 2), (Y, 2, 3)]
+
+
+@BOTH
+def test_only_the_first_error_of_several_messages_is_told(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X)
+    a.add(2, eth_dst=Y)
+    book.clear()
+    switch.answering = False
+    xid = a.add(None, command="delete", out_port=2)
+    messages = switch.take("flow_mod")
+    assert len(messages) == 2
+    for message in messages:
+        switch.error(message, 1, 5)
+    a.error(xid, (1, 5))
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "prefix"), [(V10, 0xB0C2, struct.pack("!IHH", 0x2320, 1, 2)), (V13, 0xFFFF, b"ONF\0")]
+)
+def test_vendor_errors_keep_their_prefix(version: int, kind: int, prefix: bytes):
+    book, switch = scene(version)
+    a = book.at("alice")
+    switch.answering = False
+    sent = of.flow_mod(version, "add", None, of.output(version, 2), xid=5)
+    a.send(sent)
+    asked = switch.take_one("flow_mod")
+    body = struct.pack("!HH", kind, 2600) + prefix + asked.raw[:64]
+    switch.send(of.message(version, "error", body, asked.xid))
+    error = of.parse_error(a.take_one("error"))
+    assert (error.type, error.code) == (kind, 2600)
+    assert error.data == prefix + sent[:64]
+
+
+@BOTH
+def test_an_error_without_our_xid_is_found_by_the_message_in_it(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    switch.answering = False
+    sent = of.packet_out(version, bytes(12) + bytes.fromhex("81000064") + bytes(50), of.output(version, 2), xid=5)
+    a.send(sent)
+    asked = switch.take_one("packet_out")
+    switch.error(Message(asked.raw[:4] + bytes(4) + asked.raw[8:]), 1, 5)
+    assert not a.errors(), "neither names it"
+    switch.send(of.message(version, "error", struct.pack("!HH", 1, 5) + asked.raw[:64], 0))
+    a.error(5, (1, 5), sent)
+
+
+@BOTH
+def test_errors_nobody_caused_go_to_nobody(version: int):
+    book, switch = scene(version)
+    switch.send(of.message(version, "error", struct.pack("!HH", 1, 5) + bytes(8), 0x7FFFFFFF))
+    switch.send(of.message(version, "error", struct.pack("!HH", 1, 5), 0x7FFFFFFF))
+    assert book.heard() == {}
+    assert book.mux.counters.unrouted["ERROR"] == 2
+    switch.send(of.message(version, "error", b"", 0x7FFFFFFF))
+    assert book.mux.counters.malformed["south"] == 1
+
+
+@BOTH
+def test_the_error_of_a_controller_that_left(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    switch.answering = False
+    a.add(2)
+    a.close()
+    switch.error(switch.take_one("flow_mod"), *full(version))
+    assert len(table(book)) == 0
+    book.advance(2)
+    assert [m.name for m in book.at("alice").inbox] == ["hello"]
+
+
+# -- two controllers, one datapath -----------------------------------------------------------------------
+
+
+@BOTH
+def test_controllers_of_a_segment_share_its_flows_but_not_their_errors(version: int):
+    two = with_segment(ALICE, controllers=(endpoint("alice"), endpoint("alice2")))
+    book, switch = scene(version, two, BOB, TINA, UMA)
+    first, second = book.at("alice"), book.at("alice2")
+    first.add(2, eth_dst=X)
+    assert shown(second) == [(X, 0x11, 2)]
+    second.add(4, xid=9)
+    second.error(9, (2, 4))
+    assert not first.inbox
+    second.add(None, command="delete")
+    assert not first.flow_stats()
+    assert isinstance(switch, SwitchEnd)
