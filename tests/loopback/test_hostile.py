@@ -195,6 +195,15 @@ def test_a_controller_that_stops_answering_echo(make_scene: Make, version: int) 
     scene.bob_is_fine(b)
 
 
+def test_idle_connections_stay(make_scene: Make, version: int) -> None:
+    """Whoever answers every ECHO at once is alive, however long nothing else is said."""
+    scene = make_scene(version, timers=QUICK_TIMERS | {"echo_interval": 0.1, "echo_misses": 2}).up()
+    a, b = scene.A, scene.B
+    for peer in (a, b, scene.switch.peer):
+        peer.wait_for(lambda peer=peer: sum(m.name == "echo_request" for m in peer.log) >= 8, "8 ECHO requests")
+    assert (scene.A, scene.B, len(scene.switch.peers)) == (a, b, 1)
+
+
 def test_a_controller_that_never_reads(make_scene: Make, version: int) -> None:
     """It loses its own packet-ins; memory stays bounded and the other slice is served meanwhile."""
     scene = make_scene(version)
@@ -299,6 +308,25 @@ def test_a_switch_that_stops_answering_echo(make_scene: Make, version: int) -> N
     a.expect_closed()
     scene.switch.mute.clear()
     scene.switch.wait_for(lambda: len(scene.switch.peers) > 1, "reconnect")
+    scene.check_works()
+
+
+def test_a_switch_that_stops_reading_slows_its_controllers(scene: Scene) -> None:
+    """Memory stays bounded because TCP pushes back on the controller, and nothing is lost."""
+    version = scene.version
+    a = scene.A
+    scene.switch.peer.set_reading(False)
+    before = scene.vmoc.resident()
+    frame = E(VLAN_A, size=1400)
+    out = of.packet_out(version, frame, of.output(version, 2), in_port=1)
+    a.send(out * 40000)
+    a.wait_for(lambda: a.backlog > 0, "push-back")
+    stuck = wait_until(lambda: a.backlog, "backlog")
+    wait_until(lambda: scene.vmoc.resident() and a.backlog <= stuck, "a look at the memory")
+    assert scene.vmoc.resident() - before < 60e6
+    scene.switch.peer.set_reading(True)
+    a.barrier(60)
+    assert len(scene.switch.transmitted) == 40000
     scene.check_works()
 
 

@@ -19,6 +19,9 @@ NOT_BUILT: dict[int, str] = {
 """Vectors that fail because the feature they are about is missing. Strict: they must be taken out once it is there."""
 
 
+LABS = pytest.StashKey[list[Lab]]()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         number = re.match(r"test_v(\d+)", item.name)
@@ -30,9 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """After the vector's own steps, what F.0 says that every vector implies."""
     result = yield
-    for value in pyfuncitem.funcargs.values():
-        if isinstance(value, Lab):
-            value.check()
+    for lab in pyfuncitem.stash.get(LABS, []):
+        lab.check()
     return result
 
 
@@ -44,27 +46,25 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def cold(_shared: Lab) -> Iterator[Callable[[int], Lab]]:
+def cold(_shared: Lab, request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
     """The lab in a version, its switch not connected yet."""
-    used: list[Lab] = []
 
     def begin(version: int, dpid: int | None = None) -> Lab:
-        used.append(_shared.begin(version, dpid))
-        return _shared
+        request.node.stash[LABS] = [_shared]
+        return _shared.begin(version, dpid)
 
     yield begin
-    for lab in used:
-        lab.end()
+    _shared.end()
 
 
 @pytest.fixture
-def cold10(cold: Callable[[int], Lab]) -> Lab:
+def cold10(cold: Callable[..., Lab]) -> Lab:
     """OpenFlow 1.0, nothing connected yet."""
     return cold(of.V10)
 
 
 @pytest.fixture
-def cold13(cold: Callable[[int], Lab]) -> Lab:
+def cold13(cold: Callable[..., Lab]) -> Lab:
     """OpenFlow 1.3, nothing connected yet."""
     return cold(of.V13)
 
@@ -82,7 +82,7 @@ def v13(cold13: Lab) -> Lab:
 
 
 @pytest.fixture(params=[of.V10, of.V13], ids=["1.0", "1.3"])
-def v(request: pytest.FixtureRequest, cold: Callable[[int], Lab]) -> Lab:
+def v(request: pytest.FixtureRequest, cold: Callable[..., Lab]) -> Lab:
     """Both versions, everybody connected."""
     return cold(request.param).connect()
 
@@ -100,9 +100,9 @@ def aa13(cold: Callable[..., Lab]) -> Lab:
 
 
 @pytest.fixture
-def private(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
+def private(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
     """A lab with a VMOC process of its own: ``private(version, connect=True, **configuration)``."""
-    made: list[Lab] = []
+    made = request.node.stash[LABS] = []
 
     def make(version: int, *, connect: bool = True, **config: Any) -> Lab:
         directory = tmp_path / str(len(made))

@@ -60,17 +60,37 @@ class GroupTable:
     quota: int
     chain_depth: int
     groups: dict[int, Group] = field(default_factory=dict)
+    ids: dict[int, int] = field(default_factory=dict)
+    """Virtual to physical ids, kept in step with ``groups``; what a grant looks at."""
+    _by_physical: dict[int, int] = field(default_factory=dict)
     _next: int = 0
-
-    def physical(self) -> dict[int, int]:
-        """Virtual to physical ids."""
-        return {virtual: group.physical for virtual, group in self.groups.items()}
 
     def virtual_of(self, physical: int) -> int | None:
         """The virtual id of a physical one, if it is ours."""
-        if physical >> SLOT_SHIFT != self.slot:
-            return None
-        return next((virtual for virtual, group in self.groups.items() if group.physical == physical), None)
+        return self._by_physical.get(physical)
+
+    def _set(self, virtual: int, group: Group) -> None:
+        self.groups[virtual] = group
+        self.ids[virtual] = group.physical
+        self._by_physical[group.physical] = virtual
+
+    def _drop(self, virtual: int) -> int:
+        physical = self.groups.pop(virtual).physical
+        del self.ids[virtual]
+        del self._by_physical[physical]
+        return physical
+
+    def keep_only(self, physical: set[int]) -> None:
+        """The switch holds these: others of ours are gone."""
+        for virtual, group in list(self.groups.items()):
+            if group.physical not in physical:
+                self._drop(virtual)
+
+    def clear(self) -> None:
+        """The switch is known to hold none of ours."""
+        self.groups.clear()
+        self.ids.clear()
+        self._by_physical.clear()
 
     def plan(self, change: GroupChange) -> GroupPlan | Refusal:
         """What ``change`` comes to on the switch, with the shadow already updated."""
@@ -87,7 +107,7 @@ class GroupTable:
         if refusal is not None:
             return refusal
         physical = self._fresh()
-        self.groups[change.group] = Group(physical, change.data, change.refers)
+        self._set(change.group, Group(physical, change.data, change.refers))
         message = g13.group_mod(0, v10.ADD, change.kind, physical, g13.pack_buckets(change.buckets))
         return GroupPlan([message], Undo(change.group, None))
 
@@ -96,39 +116,38 @@ class GroupTable:
         if refusal is not None:
             return refusal
         before = self.groups[change.group]
-        self.groups[change.group] = Group(before.physical, change.data, change.refers)
+        self._set(change.group, Group(before.physical, change.data, change.refers))
         message = g13.group_mod(0, v10.MODIFY, change.kind, before.physical, g13.pack_buckets(change.buckets))
         return GroupPlan([message], Undo(change.group, before))
 
     def _delete(self, wanted: int) -> GroupPlan | Refusal:
         if wanted == g13.GROUP_ALL:
             order = list(self._dependents_first())
-            messages = [g13.group_mod(0, DELETE, 0, self.groups.pop(virtual).physical) for virtual in order]
+            messages = [g13.group_mod(0, DELETE, 0, self._drop(virtual)) for virtual in order]
             return GroupPlan(messages, None, tuple(order))
         if wanted not in self.groups:
             return GroupPlan([])
         if any(wanted in group.refers for virtual, group in self.groups.items() if virtual != wanted):
             return Refusal("group-chain", errors.GROUP_CHAINED, f"group {wanted}")
-        message = g13.group_mod(0, DELETE, 0, self.groups.pop(wanted).physical)
+        message = g13.group_mod(0, DELETE, 0, self._drop(wanted))
         return GroupPlan([message], None, (wanted,))
 
     def take_back(self, undo: Undo) -> None:
         """The switch refused an ADD or MODIFY."""
-        if undo.before is None:
-            self.groups.pop(undo.virtual, None)
-        else:
-            self.groups[undo.virtual] = undo.before
+        if undo.before is not None:
+            self._set(undo.virtual, undo.before)
+        elif undo.virtual in self.groups:
+            self._drop(undo.virtual)
 
     def all_deletes(self) -> list[bytes]:
         """DELETEs of everything, dependents first; the shadow is left as it is."""
         return [g13.group_mod(0, DELETE, 0, self.groups[virtual].physical) for virtual in self._dependents_first()]
 
     def _fresh(self) -> int:
-        used = {group.physical for group in self.groups.values()}
         while True:
             self._next = self._next % _NUMBER + 1
             physical = self.slot << SLOT_SHIFT | self._next
-            if physical not in used:
+            if physical not in self._by_physical:
                 return physical
 
     def _check_graph(self, change: GroupChange) -> Refusal | None:
@@ -206,35 +225,46 @@ class MeterTable:
 
     pool: MeterPool
     quota: int
-    meters: dict[int, int] = field(default_factory=dict)
+    ids: dict[int, int] = field(default_factory=dict)
 
     def virtual_of(self, physical: int) -> int | None:
         """The virtual id of a physical one, if it is ours."""
-        return next((virtual for virtual, own in self.meters.items() if own == physical), None)
+        return next((virtual for virtual, own in self.ids.items() if own == physical), None)
+
+    def keep_only(self, physical: set[int]) -> None:
+        """The switch holds these: others of ours are gone."""
+        for virtual, own in list(self.ids.items()):
+            if own not in physical:
+                del self.ids[virtual]
+                self.pool.free(own)
+
+    def clear(self) -> None:
+        """The switch is known to hold none of ours."""
+        self.keep_only(set())
 
     def plan(self, change: MeterChange) -> MeterPlan | Refusal:
         """What ``change`` comes to on the switch, with the shadow already updated."""
         if change.command == v10.ADD:
-            if self.quota and len(self.meters) >= self.quota:
+            if self.quota and len(self.ids) >= self.quota:
                 return Refusal("quota", errors.METER_QUOTA, f"{self.quota} meters are all this slice may have here")
             physical = self.pool.take()
             if physical is None:
                 return Refusal("quota", errors.METER_QUOTA, "the switch has no meter left")
-            self.meters[change.meter] = physical
+            self.ids[change.meter] = physical
             message = g13.meter_mod(0, v10.ADD, change.flags, physical, change.bands)
             return MeterPlan([message], (change.meter, physical))
         if change.command == v10.MODIFY:
-            physical = self.meters[change.meter]
+            physical = self.ids[change.meter]
             return MeterPlan([g13.meter_mod(0, v10.MODIFY, change.flags, physical, change.bands)])
-        doomed = list(self.meters) if change.meter == g13.METER_ALL else [change.meter]
-        doomed = [virtual for virtual in doomed if virtual in self.meters]
-        gone = tuple(self.meters.pop(virtual) for virtual in doomed)
+        doomed = list(self.ids) if change.meter == g13.METER_ALL else [change.meter]
+        doomed = [virtual for virtual in doomed if virtual in self.ids]
+        gone = tuple(self.ids.pop(virtual) for virtual in doomed)
         messages = [g13.meter_mod(0, DELETE, 0, physical) for physical in gone]
         return MeterPlan(messages, None, gone, tuple(doomed))
 
     def take_back(self, added: tuple[int, int]) -> None:
         """The switch refused an ADD."""
         virtual, physical = added
-        if self.meters.get(virtual) == physical:
-            del self.meters[virtual]
+        if self.ids.get(virtual) == physical:
+            del self.ids[virtual]
             self.pool.free(physical)

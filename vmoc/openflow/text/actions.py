@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from vmoc.openflow import v10, v13
-from vmoc.openflow.text.match import NUMBERS13
+from vmoc.openflow.text.match import ALIASES13, NUMBERS13
 from vmoc.openflow.text.values import (
     PORT_NAMES,
     TextError,
@@ -56,17 +56,28 @@ _SET_FIELDS13: Final = {
     "mod_nw_src": "ipv4_src",
     "mod_nw_dst": "ipv4_dst",
     "mod_vlan_pcp": "vlan_pcp",
+    "mod_nw_ecn": "ip_ecn",
 }
+_ALIASES_SET13: Final = ALIASES13 | {"nw_src": "ipv4_src", "nw_dst": "ipv4_dst", "nw_proto": "ip_proto"}
+_ORDER13: Final = (
+    v13.METER,
+    v13.APPLY_ACTIONS,
+    v13.CLEAR_ACTIONS,
+    v13.WRITE_ACTIONS,
+    v13.WRITE_METADATA,
+    v13.GOTO_TABLE,
+)
+"""As a switch executes them, whatever the order in the message (7.2.4)."""
 
 
 def _output(word: str, argument: str | None, version: int) -> tuple[Any, ...] | None:
     """An output in any of its forms: ``output:2``, ``2``, ``FLOOD``, ``CONTROLLER:128``."""
     upper = word.upper()
-    if word == "output" and argument is not None:
-        return 0, port(argument, version, "output"), 0
+    if word == "output":
+        return 0, port(_need(argument, word), version, word), 0
     if upper == "CONTROLLER":
-        room = 0xFFFF if argument in (None, "") else number(argument or "0", 16, "controller")
-        return 0, port("CONTROLLER", version, word), room
+        room = (argument or "65535").removeprefix("max_len=")
+        return 0, port("CONTROLLER", version, word), number(room, 16, word)
     if upper in PORT_NAMES and argument is None:
         return 0, port(word, version, word), 0
     if word.isdigit() and argument is None:
@@ -75,13 +86,19 @@ def _output(word: str, argument: str | None, version: int) -> tuple[Any, ...] | 
 
 
 def _words(text: str) -> Iterable[tuple[str, str | None]]:
-    for word in split(text):
+    """Name and argument of each action; nothing for ``drop``, which stands alone."""
+    words = split(text)
+    if [word.lower() for word in words] == ["drop"]:
+        return
+    for word in words:
+        if word.lower() == "drop":
+            raise TextError("drop: a flow that drops does nothing else; leave drop out or the rest")
         bracket, colon_at = word.find("("), word.find(":")
         if word.endswith(")") and bracket > 0 and (colon_at < 0 or bracket < colon_at):
             name, found, argument = word[:-1].partition("(")
         else:
             name, found, argument = word.partition(":")
-        yield name.strip().lower(), argument.strip() if found else None
+        yield name.lower(), argument if found else None
 
 
 def _need(argument: str | None, name: str) -> str:
@@ -97,8 +114,6 @@ def parse10(text: str) -> list[a10.Action]:
         output = _output(name, argument, 1)
         if output is not None:
             actions.append(output)
-        elif name == "drop":
-            continue
         elif name == "strip_vlan":
             actions.append((a10.STRIP_VLAN,))
         elif name in ("mod_dl_src", "mod_dl_dst"):
@@ -110,8 +125,10 @@ def parse10(text: str) -> list[a10.Action]:
         elif name in _NUMBERS10:
             kind, bits = _NUMBERS10[name]
             actions.append((kind, number(_need(argument, name), bits, name)))
-        elif name in ("enqueue", "set_queue"):
-            where, _, queue = _need(argument, name).replace(",", ":").partition(":")
+        elif name == "enqueue":
+            where, colon, queue = _need(argument, name).replace(",", ":").partition(":")
+            if not colon:
+                raise TextError(f"{name}:{argument}: write enqueue:PORT:QUEUE")
             actions.append((a10.ENQUEUE, port(where, 1, name), number(queue, 32, name)))
         else:
             raise TextError(f"{name!r} is not an action of OpenFlow 1.0")
@@ -123,8 +140,6 @@ def parse13(text: str) -> list[a13.Instruction]:
     applied: list[a13.Action] = []
     instructions: list[a13.Instruction] = []
     for name, argument in _words(text):
-        if name == "drop":
-            continue
         if name == "goto_table":
             instructions.append((v13.GOTO_TABLE, number(_need(argument, name), 8, name)))
         elif name == "write_metadata":
@@ -145,12 +160,17 @@ def parse13(text: str) -> list[a13.Instruction]:
             applied += [_action13(name, argument)]
     if applied:
         instructions.append((v13.APPLY_ACTIONS, applied))
-    return instructions
+    return in_order(instructions)
+
+
+def in_order(instructions: Iterable[a13.Instruction]) -> list[a13.Instruction]:
+    """Sorted as a switch executes them."""
+    return sorted(instructions, key=lambda instruction: _ORDER13.index(instruction[0]))
 
 
 def parse_actions13(text: str) -> list[a13.Action]:
     """1.3 actions, as in a packet-out or a bucket."""
-    return [_action13(name, argument) for name, argument in _words(text) if name != "drop"]
+    return [_action13(name, argument) for name, argument in _words(text)]
 
 
 def _action13(name: str, argument: str | None) -> a13.Action:
@@ -159,13 +179,18 @@ def _action13(name: str, argument: str | None) -> a13.Action:
         return output
     if name == "set_field":
         value, arrow, field = _need(argument, name).partition("->")
-        full = {"tun_id": "tunnel_id", "dl_vlan": "vlan_vid"}.get(field, field)
+        full = _ALIASES_SET13.get(field, field)
         if not arrow or full not in NUMBERS13:
             raise TextError(f"set_field:{argument}: write set_field:VALUE->FIELD with a field of OpenFlow 1.3")
         number_ = NUMBERS13[full]
         return a13.SET_FIELD, number_, address(value, 8 * oxm.FIELDS[number_].size, name)
     if name == "mod_vlan_vid":
         return a13.SET_FIELD, oxm.VLAN_VID, oxm.VID_PRESENT | number(_need(argument, name), 12, name)
+    if name == "mod_nw_tos":
+        tos = number(_need(argument, name), 8, name)
+        if tos & 3:
+            raise TextError(f"{name}:{argument}: has bits of ECN; it is four times the DSCP")
+        return a13.SET_FIELD, NUMBERS13["ip_dscp"], tos >> 2
     if name in _SET_FIELDS13:
         number_ = NUMBERS13[_SET_FIELDS13[name]]
         return a13.SET_FIELD, number_, address(_need(argument, name), 8 * oxm.FIELDS[number_].size, name)
@@ -201,10 +226,9 @@ def format10(actions: Iterable[a10.Action]) -> str:
 
 
 def format13(instructions: Iterable[a13.Instruction]) -> str:
-    """``drop`` or the instructions in the order a switch executes them."""
-    order = (v13.METER, v13.APPLY_ACTIONS, v13.CLEAR_ACTIONS, v13.WRITE_ACTIONS, v13.WRITE_METADATA, v13.GOTO_TABLE)
+    """``drop`` or the instructions in the order a switch executes them; an empty apply-actions says nothing."""
     words = []
-    for instruction in sorted(instructions, key=lambda each: order.index(each[0])):
+    for instruction in in_order(instructions):
         kind = instruction[0]
         if kind == v13.APPLY_ACTIONS:
             words.append(format_actions13(instruction[1]))
@@ -249,4 +273,4 @@ def _output_text(action: tuple[Any, ...], version: int) -> str:
     if action[1] == controller:
         return f"CONTROLLER:{action[2]}"
     name = port_text(action[1], version)
-    return f"output:{name}" if name.isdigit() else name
+    return name if name in PORT_NAMES else f"output:{name}"

@@ -83,9 +83,7 @@ _SCTP: Final = 132
 _PORTS13: Final = {6: 13, 17: 15, _SCTP: 17}
 # 1.0 names that stand for one field or another, by the protocol; nw_proto decides about the rest and comes first.
 _BY_PROTOCOL: Final = ("nw_proto", "nw_src", "nw_dst", "tp_src", "tp_dst", "icmp_type", "icmp_code")
-FIELDS: Final = (
-    frozenset(_BITS10) | frozenset(_ALIASES10) | frozenset(NUMBERS13) | frozenset(ALIASES13) | SHORTHANDS
-)
+FIELDS: Final = frozenset(_BITS10) | frozenset(_ALIASES10) | frozenset(NUMBERS13) | frozenset(ALIASES13) | SHORTHANDS
 
 
 def parse10(words: Iterable[str]) -> bytes:
@@ -130,23 +128,23 @@ def parse10(words: Iterable[str]) -> bytes:
     return match.to_bytes(m10.LENGTH, "big")
 
 
-_NEEDS10: Final = (
-    ("nw_tos", m10.W_NW_TOS, "ip"),
-    ("nw_proto", m10.W_NW_PROTO, "ip or arp"),
-    ("nw_src", 32 << m10.NW_SRC_SHIFT, "ip or arp"),
-    ("nw_dst", 32 << m10.NW_DST_SHIFT, "ip or arp"),
-    ("tp_src", m10.W_TP_SRC, "tcp, udp, sctp or icmp"),
-    ("tp_dst", m10.W_TP_DST, "tcp, udp, sctp or icmp"),
-    ("dl_vlan_pcp", m10.W_DL_VLAN_PCP, "a dl_vlan that is a tag, or none,"),
+_IGNORED10: Final = (
+    ("nw_tos", m10.W_NW_TOS, "without ip"),
+    ("nw_proto", m10.W_NW_PROTO, "without ip or arp"),
+    ("nw_src", 32 << m10.NW_SRC_SHIFT, "without ip or arp"),
+    ("nw_dst", 32 << m10.NW_DST_SHIFT, "without ip or arp"),
+    ("tp_src", m10.W_TP_SRC, "without tcp, udp, sctp or icmp"),
+    ("tp_dst", m10.W_TP_DST, "without tcp, udp, sctp or icmp"),
+    ("dl_vlan_pcp", m10.W_DL_VLAN_PCP, "beside dl_vlan=0xffff, which says untagged"),
 )
 
 
 def _nothing_lost(fields: dict[str, int], prefixes: dict[str, int], match: int) -> None:
     """A 1.0 switch ignores a field without the one it needs: the flow would match more than was written."""
     wild = m10.wildcards_of(match)
-    for name, bit, need in _NEEDS10:
-        if name in fields and wild & bit and not (name in prefixes and prefixes[name] == 32):
-            raise TextError(f"{name}: a switch ignores it in this match; say {need} as well")
+    for name, bit, when in _IGNORED10:
+        if name in fields and wild & bit and prefixes.get(name) != 32:
+            raise TextError(f"{name}: a switch ignores it {when}")
 
 
 def parse13(words: Iterable[str]) -> oxm.Match:

@@ -1,0 +1,35 @@
+"""Throw-away environments for controllers that need packages of their own.
+
+The fixtures are the session's so that they are made before a test's namespace,
+from which no package registry can be reached.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.compat.environments import NotToBeHadError, environment
+from tests.ovs.conftest import lab, namespace
+
+__all__ = ["lab", "namespace"]
+
+
+@pytest.fixture(scope="session")
+def faucet_programs() -> Path:
+    """The folder of Faucet's programs."""
+    return _environment("faucet")
+
+
+@pytest.fixture(scope="session")
+def ryu_programs() -> Path:
+    """The folder of the Python that has Ryu."""
+    return _environment("ryu")
+
+
+def _environment(name: str) -> Path:
+    try:
+        return environment(name)
+    except NotToBeHadError as error:
+        pytest.skip(str(error))

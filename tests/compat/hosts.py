@@ -1,0 +1,94 @@
+"""Hosts that ping: real IP stacks in namespaces of their own, behind compute nodes which put the VLAN tag on.
+
+::
+
+      a1 b1      a2 b2      a3 b3       hosts: one per slice and node; aN and bN share MAC and IP address
+        |          |          |
+       n1         n2         n3         compute nodes: plain learning bridges, one access port per host
+        1\\         |2        /3
+          --------br0--------           the switch under VMOC
+
+No host knows its VLAN, as in a rack.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from typing import Final
+
+from mininet_scenarios.namespaces import NetworkNamespace
+from mininet_scenarios.processes import run, wait_until
+from tests.ovs.lab import VMOC_ADDRESS, Lab
+
+A: Final = 101  # alice's VLAN: the controller under test
+B: Final = 102  # bob's: VMOC's own learning switch
+_RECEIVED: Final = re.compile(r"(\d+) packets transmitted, (\d+) received")
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host: its name, its address and where it lives."""
+
+    name: str
+    address: str
+    namespace: NetworkNamespace
+
+    def ping(self, address: str, count: int = 1) -> int:
+        """How many of ``count`` echo requests were answered (within a second each)."""
+        with self.namespace.entered():
+            words = ["ping", "-n", "-q", "-i", "0.05", "-W", "1", "-c", str(count), address]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        found = _RECEIVED.search(done.stdout)
+        return int(found[2]) if found else 0
+
+
+class Rack:
+    """The picture above, made in a lab. ``hosts["a1"]`` is alice's host on node 1."""
+
+    def __init__(self, lab: Lab, *protocols: str, nodes: int = 3, dpid: int = 1) -> None:
+        self.lab = lab
+        self.nodes = nodes
+        self.hosts: dict[str, Host] = {}
+        lab.bridge("br0", dpid, ports=0, protocols=protocols, controllers=[])
+        for number in range(1, nodes + 1):
+            node = f"n{number}"
+            lab.ovs.add_bridge(node, 0xC0 + number, fail_mode="standalone")
+            lab.ovs.add_patch("br0", number, node, 9)
+            for slice_, vlan in (("a", A), ("b", B)):
+                self._host(node, slice_, number, vlan)
+        lab.ovs.set_controller("br0", VMOC_ADDRESS)
+        lab.ovs.wait_connected("br0")
+
+    def _host(self, node: str, slice_: str, number: int, vlan: int) -> None:
+        name, mac = f"{slice_}{number}", f"02:00:00:00:00:{number:02x}"
+        namespace = self.lab.stack.enter_context(NetworkNamespace.create())
+        run(["ip", "link", "add", f"{node}-{name}", "type", "veth", "peer", "name", "eth0", "address", mac,
+             "netns", namespace.path])  # fmt: skip
+        with namespace.entered():
+            run(["ip", "address", "add", f"10.0.0.{number}/24", "dev", "eth0"])
+            run(["ip", "address", "add", f"10.0.{vlan}.{number}/24", "dev", "eth0"])  # this slice's alone
+            run(["ip", "link", "set", "eth0", "up"])
+        run(["ip", "link", "set", f"{node}-{name}", "up"])
+        self.lab.ovs.vsctl("add-port", node, f"{node}-{name}", f"tag={vlan}")
+        self.hosts[name] = Host(name, f"10.0.0.{number}", namespace)
+
+    def slice_works(self, slice_: str, timeout: float = 20.0) -> None:
+        """Every host of a slice reaches every other one, at last without losing anything."""
+        numbers = range(1, self.nodes + 1)
+        pairs = [(f"{slice_}{one}", f"{slice_}{two}") for one in numbers for two in numbers if one != two]
+        for one, two in pairs:
+            source, target = self.hosts[one], self.hosts[two]
+            wait_until(lambda s=source, t=target: s.ping(t.address), f"{one} to reach {two}", timeout=timeout)  # type: ignore[misc]
+        for one, two in pairs:
+            assert self.hosts[one].ping(self.hosts[two].address, 5) == 5, f"{one} lost pings to {two}"
+
+    def both_work_apart(self) -> None:
+        """Both slices work, and no host reaches one of the other slice."""
+        self.slice_works("b")
+        self.slice_works("a")
+        self.slice_works("b")
+        assert self.hosts["a1"].ping(f"10.0.{A}.2") == 1
+        for source, address in (("a1", f"10.0.{B}.2"), ("b1", f"10.0.{A}.2")):
+            assert self.hosts[source].ping(address) == 0, f"{source} reached {address}"
