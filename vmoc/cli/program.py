@@ -24,6 +24,7 @@ SHOWN: Final = 50
 COMMANDS: Final = {
     "run": ("vmoc.cli.run", "Run the service in the foreground."),
     "config": ("vmoc.cli.config", "Check, show and describe configuration files."),
+    "explain": ("vmoc.cli.explain", "Say what the policy would do with a flow-mod, rule by rule."),
     "learning-switch": ("vmoc.cli.learning_switch", "Run the default controller on its own."),
 }
 

@@ -129,8 +129,8 @@ class DefaultControllerSection(Section):
 class PolicySection(Section):
     """Options of the isolation policy."""
 
-    qinq: Annotated[bool, v.on_off(later=True)] = _POLICY["qinq"]
-    mpls: Annotated[bool, v.on_off(later=True)] = _POLICY["mpls"]
+    qinq: Annotated[bool, v.on_off()] = _POLICY["qinq"]
+    mpls: Annotated[bool, v.on_off()] = _POLICY["mpls"]
     pcp: Annotated[str, v.choice("pass", "reject")] = _POLICY["pcp"]
     buffers: Annotated[str, v.choice("none", later=("pool",))] = _POLICY["buffers"]
     port_counters: Annotated[str, v.choice("auto", "real", "hidden")] = _POLICY["port_counters"]

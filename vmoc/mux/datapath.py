@@ -7,6 +7,7 @@ Whether a controller is connected is the links' business.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from vmoc.events import Kind
 from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Presentation, Segment, Slice
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.clock import Alarm
-from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable
+from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named
 from vmoc.mux.hub import Hub
 from vmoc.openflow import v10, v13
 from vmoc.openflow.features import LOCAL, LOCAL10, NO_FLOOD10, NO_PACKET_IN, Features, Port
@@ -107,12 +108,16 @@ class VirtualDatapath:
     def owned_ports(self) -> frozenset[int]:
         """The ports of the attachment that the switch has now, as wire numbers."""
         switch = self.switch
-        wanted = self.attachment.ports
-        local = LOCAL10 if switch.version == 1 else LOCAL
-        if wanted is None:
+        if self.attachment.ports is None:
             return frozenset(number for number, port in switch.ports.items() if port.is_physical)
-        translated = {local if number == LOCAL else number for number in wanted}
-        return frozenset(number for number in translated if number in switch.ports)
+        return frozenset(number for number in switch.ports if self.attached(number))
+
+    def attached(self, number: int) -> bool:
+        """Whether the attachment grants a port, by its wire number; the switch may not have it at present."""
+        wanted, version = self.attachment.ports, self.switch.version
+        if wanted is None:
+            return 0 < number < (v10.MAX if version == 1 else v13.MAX)
+        return (LOCAL if version == 1 and number == LOCAL10 else number) in wanted
 
     def regrant(self) -> None:
         """Recompute the grant and the guards from the attachment and the switch's ports."""
@@ -267,11 +272,17 @@ class VirtualDatapath:
 
     def _fits(self, entry: Entry, now: float) -> bool:
         verdict = vet_flow_mod(self.grant, entry.data)
-        if not isinstance(verdict, FlowChange) or identity_of(verdict) != entry.identity:
+        if isinstance(verdict, FlowChange) and identity_of(verdict) == entry.identity:
+            if verdict.floods:
+                self.switch.send_own(self.flows.reissue(entry, verdict.body), now, self)
+            return True
+        # A port the slice has and the switch does not, at present, is no reason: on a real switch the entry stays.
+        named = ports_named(self.switch.version, entry.data)
+        absent = {port for port in named if port not in self.switch.ports and self.attached(port)}
+        if not absent:
             return False
-        if verdict.floods:
-            self.switch.send_own(self.flows.reissue(entry, verdict.body), now, self)
-        return True
+        lenient = vet_flow_mod(replace(self.grant, ports=self.grant.ports | absent), entry.data)
+        return isinstance(lenient, FlowChange) and identity_of(lenient) == entry.identity
 
     @property
     def fail_mode(self) -> FailMode:

@@ -432,6 +432,19 @@ def _coverage(version: int, change: FlowChange):  # type: ignore[no-untyped-def]
     return lambda match: oxm.covers(wanted, oxm.parse(match, 0, len(match))[0])
 
 
+def ports_named(version: int, data: bytes) -> set[int]:
+    """The ports of the virtual form: in_port, and what its actions output to."""
+    if version == 1:
+        match = int.from_bytes(data[8:48], "big")
+        ports = set() if m10.wildcards_of(match) & m10.W_IN_PORT else {m10.in_port_of(match)}
+        return ports | {a[1] for a in a10.parse(data, f10.FIXED, len(data)) if a[0] in (a10.OUTPUT, a10.ENQUEUE)}
+    ports = {field[1] for field in oxm.parse(data, f13.MATCH_AT, len(data))[0] if field[0] == oxm.IN_PORT}
+    for instruction in a13.parse_instructions(data, _body13(data), len(data)):
+        if instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS):
+            ports |= {action[1] for action in instruction[1] if action[0] == a13.OUTPUT}
+    return ports
+
+
 def outputs_to(version: int, data: bytes, port: int | None, group: int | None) -> bool:
     """Whether the virtual actions name ``port`` (and ``group``); None means "any"."""
     if port is None and group is None:

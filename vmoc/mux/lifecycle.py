@@ -129,11 +129,13 @@ class _Arrival:
 
 
 def bring_up(switch: Switch, datapath: VirtualDatapath, ready: Callable[[float], None], now: float) -> None:
-    """Guards in, confirmed by a barrier; then ``ready``."""
+    """Guards in, and what was kept from before in terms of today's ports, confirmed by a barrier; then ``ready``."""
     for port in sorted(datapath.guards):
         switch.send_own(datapath.guard(port), now, datapath)
+    deleted = datapath.revet(now)
 
     def confirmed(message: bytes, when: float) -> None:
+        datapath.flows.forget_dead(deleted)
         if datapath.state is not State.GONE:
             ready(when)
 

@@ -6,6 +6,7 @@ from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.openflow import v10
 from vmoc.openflow.v10 import actions as a10
+from vmoc.policy import tagstate
 from vmoc.policy.grant import Grant
 from vmoc.policy.outputs import Outputs
 
@@ -19,6 +20,9 @@ def narrow(grant: Grant, actions: list[a10.Action], outputs: Outputs) -> list[a1
     output is refused too, which keeps the rule closed under concatenation.
     """
     physical: list[a10.Action] = []
+    tags = grant.policy.qinq and not grant.hides_tag
+    if tags:
+        tagstate.follow10(grant.vlan, actions)
     for action in actions:
         kind = action[0]
         if kind == a10.OUTPUT:
@@ -31,11 +35,14 @@ def narrow(grant: Grant, actions: list[a10.Action], outputs: Outputs) -> list[a1
             _check_queue(grant, action[1], action[2])
             physical += [(kind, port, action[2]) for port in ports]
         elif kind == a10.STRIP_VLAN:
-            if not grant.hides_tag:
+            if tags:
+                physical.append(action)
+            elif not grant.hides_tag:
                 raise Refused(errors.VLAN_ACTION, "strip_vlan would take the frame out of the slice")
             # On a frame the slice sees untagged there is nothing to strip.
         elif kind == a10.SET_VLAN_VID:
-            _check_vid(grant, action[1])
+            if not tags:
+                _check_vid(grant, action[1])
             physical.append(action)
         elif kind == a10.SET_VLAN_PCP:
             _check_pcp(grant, action[1])

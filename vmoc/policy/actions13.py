@@ -9,10 +9,13 @@ from vmoc.errors import Refused
 from vmoc.openflow import v13
 from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import oxm
+from vmoc.policy import tagstate
 from vmoc.policy.grant import Grant
 from vmoc.policy.outputs import Outputs
 
 MAX_LEN: Final = 0xFFFF
+_MPLS_TYPES: Final = (0x8847, 0x8848)
+_TAG_TYPES: Final = (0x8100, 0x88A8, 0x9100, 0x88E7)
 
 _UNSETTABLE: Final = frozenset((0, 1, 2, 5, 10, 38, 39))
 _PASSED: Final = frozenset(
@@ -30,6 +33,9 @@ def narrow(
     """
     physical: list[a13.Action] = []
     queue: int | None = None
+    tags = grant.policy.qinq and not grant.hides_tag
+    if tags:
+        (tagstate.judge_set if in_set else tagstate.follow13)(grant.vlan, actions)
     for action in actions:
         kind = action[0]
         if kind == a13.OUTPUT:
@@ -37,7 +43,12 @@ def narrow(
                 _check_queue(grant, queue, port)
                 physical.append((kind, port, MAX_LEN if port == v13.CONTROLLER else action[2]))
         elif kind == a13.SET_FIELD:
-            _check_set_field(grant, action[1], action[2])
+            _check_set_field(grant, action[1], action[2], any_vid=tags)
+            physical.append(action)
+        elif kind in (a13.PUSH_VLAN, a13.POP_VLAN) and tags:
+            physical.append(action)
+        elif kind in (a13.PUSH_MPLS, a13.POP_MPLS) and grant.policy.mpls:
+            _check_mpls(action, in_set=in_set)
             physical.append(action)
         elif kind in (a13.PUSH_VLAN, a13.POP_VLAN):
             if kind == a13.PUSH_VLAN and action[1] not in (0x8100, 0x88A8) and not grant.hides_tag:
@@ -73,7 +84,17 @@ def _check_queue(grant: Grant, queue: int | None, port: int | None) -> None:
         raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} of port {port}")
 
 
-def _check_set_field(grant: Grant, number: int, value: int) -> None:
+def _check_mpls(action: a13.Action, *, in_set: bool) -> None:
+    """``mpls: on``: labels below the slice's tag, on switches that keep the VLAN outermost."""
+    if in_set:
+        raise Refused(errors.ACTION_TYPE, "MPLS actions are offered in apply-actions and packet-outs only")
+    if action[0] == a13.PUSH_MPLS and action[1] not in _MPLS_TYPES:
+        raise Refused(errors.ACTION_ARGUMENT, f"push_mpls {action[1]:#06x}")
+    if action[0] == a13.POP_MPLS and action[1] in _TAG_TYPES:
+        raise Refused(errors.ACTION_ARGUMENT, f"pop_mpls {action[1]:#06x} would make the payload look tagged")
+
+
+def _check_set_field(grant: Grant, number: int, value: int, *, any_vid: bool = False) -> None:
     field = oxm.FIELDS[number]
     if number in _UNSETTABLE:
         raise Refused(errors.SET_FIELD_TYPE, f"set_field {field.name}")
@@ -84,7 +105,7 @@ def _check_set_field(grant: Grant, number: int, value: int) -> None:
     if number == oxm.VLAN_VID:
         if not value & oxm.VID_PRESENT:
             raise Refused(errors.SET_FIELD_VALUE, f"set_field vlan_vid={value:#06x}")
-        if grant.hides_tag or value != oxm.VID_PRESENT | grant.vlan:
+        if not any_vid and (grant.hides_tag or value != oxm.VID_PRESENT | grant.vlan):
             raise Refused(errors.VLAN_ACTION, f"set_field vlan_vid={value:#06x}")
     elif number == oxm.VLAN_PCP and grant.policy.pcp == "reject":
         raise Refused(errors.VLAN_ACTION, f"set_field vlan_pcp={value}")

@@ -118,7 +118,7 @@ def assumed_grant(
         ports=own,
         hides_tag=native or segment.presentation is Presentation.TRANSPARENT,
         native=native,
-        guarded=bool(({local} | there) - own) or attachment.ports is not None,
+        guarded=not complete or bool(({local} | there) - own),
         n_tables=1 if version == OF10 else min(tables, policy.max_tables),
         queues={port: attachment.queues[port] for port in own if port in attachment.queues},
         groups={} if version == OF10 else {group: group for group in groups},
@@ -155,7 +155,7 @@ def _named(message: bytes) -> Iterator[int]:
         yield int.from_bytes(message[12 : 16 if wide else 14], "big")
         start, length = (24, message[16:18]) if wide else (16, message[14:16])
         reader = a13.parse if wide else a10.parse
-        yield from _outputs(reader(message, start, start + int.from_bytes(length, "big")), version)
+        yield from _outputs(reader(message, start, min(len(message), start + int.from_bytes(length, "big"))), version)
     elif kind == v13.GROUP_MOD and version != OF10:
         for bucket in g13.parse_group_mod(message).buckets:
             yield bucket.watch_port
@@ -232,9 +232,9 @@ def _notes(change: _Change) -> Iterator[str]:
     if isinstance(change, GroupChange | MeterChange):
         yield "the id is the slice's own; the switch is given another, which no other slice has"
     elif isinstance(change, FlowChange):
-        if change.out_port is not None or change.out_group is not None or change.cookie_mask:
-            if change.command != v10.ADD:
-                yield "out_port, out_group and cookie select among the slice's flows in VMOC; each is then sent by itself"
+        ports = change.out_port is not None or change.out_group is not None
+        if change.cookie_mask or (change.deletes and ports):
+            yield "VMOC selects among the slice's flows by cookie, out_port and out_group, and sends each by itself"
         elif change.grant.version == OF10 and change.command in (v10.MODIFY, v10.MODIFY_STRICT):
             yield "sent once for every flow of the slice it selects, as modify_strict; as add when there is none"
         if change.floods:

@@ -66,6 +66,20 @@ class FlowChange:
     not_offered: Refused | None = field(default=None, repr=False)
 
     @property
+    def names_objects(self) -> bool:
+        """Whether it leads to a group or a meter: then the verdict holds only as long as those exist."""
+        if self.parsed13 is None:
+            return False
+        return any(
+            instruction[0] == v13.METER
+            or (
+                instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS)
+                and any(action[0] == a13.GROUP for action in instruction[1])
+            )
+            for instruction in self.parsed13.instructions
+        )
+
+    @property
     def deletes(self) -> bool:
         """Whether the command only removes flows: then actions do not matter and are not sent."""
         return self.command in DELETES

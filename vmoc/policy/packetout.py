@@ -47,6 +47,9 @@ class PacketOut:
     parsed: list[tuple[Any, ...]] = field(default_factory=list, repr=False)
     not_offered: Refused | None = field(default=None, repr=False)
 
+    names_group: bool = False
+    """Whether it leads to a group: then the verdict holds only as long as that exists."""
+
     def message(self, xid: int) -> bytes:
         """The physical PACKET_OUT."""
         head = _fixed(self.grant.version, self.in_port, len(self.actions))
@@ -101,7 +104,7 @@ class PacketOutPolicy:
         verdict = vet_packet_out(self._grant, data)
         if isinstance(verdict, Refusal):
             return verdict
-        if verdict.frame_at > self.LONGEST:
+        if verdict.frame_at > self.LONGEST or verdict.names_group:
             return verdict.message(xid)
         if len(self._known) >= self.CAPACITY:
             self._known.clear()
@@ -191,6 +194,7 @@ def _actions(case: PacketOut) -> str:
         case.actions = a10.pack(actions10.narrow(grant, case.parsed, outputs))
     else:
         case.actions = a13.pack(actions13.narrow(grant, case.parsed, outputs))
+        case.names_group = any(action[0] == a13.GROUP for action in case.parsed)
     return "expanded FLOOD/ALL to the slice's ports" if outputs.floods else "allowed"
 
 

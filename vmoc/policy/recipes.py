@@ -208,6 +208,8 @@ class FlowModPolicy:
         return verdict
 
     def _remember(self, change: FlowChange) -> None:
+        if change.names_objects:
+            return  # the slice's groups and meters come and go without a new grant
         data = change.data
         recipe: Recipe = Recipe10(change) if self._version == 1 else Recipe13(change)
         if recipe.identity(data) != identity_of(change):

@@ -16,6 +16,7 @@ from tests.vmoc.mux.playbook import (
     V13,
     Playbook,
     SwitchEnd,
+    endpoint,
     piece,
     scene,
     with_segment,
@@ -333,10 +334,32 @@ def test_flows_of_a_port_taken_while_the_switch_was_away_do_not_stay(version: in
     book.adopt(with_ports(ALICE, (1, 2)), *FOUR[1:])
     again = book.switch(model=switch.model)
     book.advance(2)
-    assert {s.cookie: outputs(version, f) for s, f in zip(book.at("alice").flow_stats(), again.flows(100), strict=True)} == {
-        2: [1, 2],
-        4: [2],
-    }
+    stats, flows = book.at("alice").flow_stats(), again.flows(100)
+    assert {s.cookie: outputs(version, f) for s, f in zip(stats, flows, strict=True)} == {2: [1, 2], 4: [2]}
+
+
+@BOTH
+@pytest.mark.parametrize("named", [True, False])
+def test_a_port_that_is_late_after_a_reconnect_costs_no_flow(version: int, named: bool):
+    one = ALICE if named else with_ports(ALICE, None)
+    book, switch = scene(version, one)
+    a = book.at("alice")
+    a.add(3, eth_dst=1, cookie=1)
+    a.add("flood", eth_dst=2, cookie=2)
+    a.add(1, in_port=3, cookie=3)
+    a.flow_mod("add", of.match(version, eth_dst=3), of.enqueue(version, 2, 7) if named else b"", cookie=4)
+    switch.close()
+    late = switch.model.ports.pop(3)
+    again = book.switch(model=switch.model)
+    book.advance(2)
+    a = book.at("alice")
+    assert sorted(s.cookie for s in a.flow_stats()) == [1, 2, 3, 4]
+    flood = next(f for f in again.flows(100) if f.match.get("eth_dst", (0, 0))[0] == 2)
+    assert 3 not in outputs(version, flood)
+    again.port_status("add", late.number)
+    assert 3 in outputs(version, next(f for f in again.flows(100) if f.match.get("eth_dst", (0, 0))[0] == 2))
+    book.adopt(with_ports(ALICE, (1, 2), {2: frozenset((7,))}))
+    assert sorted(s.cookie for s in a.flow_stats()) == [2, 4]
 
 
 # -- fail modes (vectors 305, 307) -----------------------------------------------------------------------
@@ -388,8 +411,6 @@ def test_flush_empties_the_vlan_and_keeps_the_guards(version: int):
 
 @BOTH
 def test_one_of_two_controllers_leaving_is_not_the_last(version: int):
-    from tests.vmoc.mux.playbook import endpoint
-
     two = with_segment(ALICE, controllers=(endpoint("alice"), endpoint("alice2")), fail_mode=FailMode.FLUSH)
     book, switch = scene(version, two, BOB)
     book.at("alice").add(2)

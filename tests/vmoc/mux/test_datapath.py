@@ -1,0 +1,100 @@
+"""A virtual datapath: which ports it owns, what it shows, what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.emulation import wire as of
+from tests.vmoc.mux.playbook import ALICE, TINA, V10, V13, Playbook, piece, scene
+from vmoc.events import Kind
+from vmoc.model import DpidScheme, Limits, Segment
+from vmoc.mux.datapath import SAY_AGAIN, State, VirtualDatapath, presented_dpid
+
+BOTH = pytest.mark.parametrize("version", [V10, V13])
+
+
+def inside(book: Playbook, vlan: int) -> VirtualDatapath:
+    (switch,) = book.mux._switches.values()
+    return switch.datapaths[vlan]
+
+
+@pytest.mark.parametrize(
+    ("segment", "dpid", "shown"),
+    [
+        (Segment(100), 0xAA, 0x0064_0000_0000_00AA),
+        (Segment(4094), 0xFFFF_FFFF_FFFF_FFFF, 0x0FFE_FFFF_FFFF_FFFF),
+        (Segment(1), 0x0001_0000_0000_0001, 0x0001_0000_0000_0001),
+        (Segment(2), 0x0000_0000_0000_0001, 0x0002_0000_0000_0001),
+        (Segment(100, dpid=DpidScheme.PHYSICAL), 0xAA, 0xAA),
+    ],
+)
+def test_presented_dpids(segment: Segment, dpid: int, shown: int):
+    assert presented_dpid(segment, dpid) == shown
+
+
+@BOTH
+def test_all_ports_means_all_physical_ones(version: int):
+    book, _ = scene(version, piece("all", 9), ports=(1, 7, 3))
+    datapath = inside(book, 9)
+    assert datapath.owned_ports() == {1, 3, 7}
+    assert datapath.attached(12345)
+    assert not datapath.attached(of.port_number(version, "local"))
+    assert not datapath.attached(0)
+
+
+@BOTH
+def test_named_ports_are_owned_when_they_exist(version: int):
+    book, _ = scene(version, piece("some", 9, (1, 42, 0xFFFFFFFE)))
+    datapath = inside(book, 9)
+    local = of.port_number(version, "local")
+    assert datapath.owned_ports() == {1, local}
+    assert [datapath.attached(port) for port in (1, 42, local, 2)] == [True, True, True, False]
+
+
+@BOTH
+def test_hiding_the_tag(version: int):
+    book, _ = scene(version, ALICE, TINA)
+    assert [inside(book, vlan).hides_tag for vlan in (100, 300)] == [False, True]
+    book, _ = scene(version, ALICE, native=100)
+    assert inside(book, 100).hides_tag
+
+
+@BOTH
+def test_states_are_reported_once(version: int):
+    book = Playbook((ALICE,))
+    switch = book.switch(version)
+    switch.close()
+    states = [(e.reason, e.detail["state"]) for e in book.told(Kind.DATAPATH_STATE)]
+    assert states == [("ready", "ready"), ("pending", "pending")]
+    datapath = inside(book, 100)
+    datapath.enter(State.PENDING, book.now)
+    assert len(book.mux.take().effects) == 0
+
+
+@BOTH
+def test_what_goes_on_happening_is_said_once_in_a_while(version: int):
+    book, _ = scene(version)
+    datapath = inside(book, 100)
+    for _ in range(100):
+        datapath.say(Kind.QUOTA, book.now, "full")
+        datapath.say(Kind.DROPPED, book.now, "dropped", "tcp:x:1")
+        book.now += SAY_AGAIN / 50
+    book.carry()
+    assert len(book.told(Kind.QUOTA)) == 2
+    (first, _) = book.told(Kind.DROPPED)
+    assert (first.slice, first.vlan, first.dpid, first.controller) == ("alice", 100, 0xAA, "tcp:x:1")
+
+
+@BOTH
+def test_unlimited_by_default_limits_of_zero(version: int):
+    book, _ = scene(version, piece("free", 9, limits=Limits(0, 0, 0, 0, 0, 0, 0, 0)))
+    datapath = inside(book, 9)
+    assert not any(bucket.rate for bucket in (datapath.flow_mods, datapath.stats, datapath.barriers))
+
+
+@BOTH
+def test_capabilities_follow_the_grants(version: int):
+    book, _ = scene(version, ALICE, piece("bare", 9, (1,)))
+    queues = 0x40
+    assert inside(book, 100).shown_features().capabilities & queues
+    assert not inside(book, 9).shown_features().capabilities & queues
