@@ -246,7 +246,9 @@ class EmulatedController:
         if connection.version == of.V13 and self.features:
             connection.wait_for(lambda: connection.ports or connection.closed, "port descriptions", timeout)
             with connection.changed:
-                connection.inbox[:] = [m for m in connection.inbox if m.raw[8:10] != b"\x00\x0d"]
+                connection.inbox[:] = [
+                    m for m in connection.inbox if m.name != "stats_reply" or m.raw[8:10] != b"\x00\x0d"
+                ]
         return connection
 
     def wait_connected(self, count: int = 1, timeout: float = TIMEOUT) -> Connection:

@@ -90,8 +90,8 @@ class Lab:
         """The switch connects; all controllers finish their handshake."""
         self.switch.start()
         self.switch.wait_connected()
-        for name in self.controllers:
-            self.conn(name)
+        for name, controller in self.controllers.items():
+            controller.wait_up(self.presented(name))
         self.fence()
         self.forget()
         return self
@@ -125,7 +125,9 @@ class Lab:
 
     def conn(self, name: str) -> Connection:
         """A controller's connection, waiting for it if need be."""
-        return self.controllers[name].wait_up(self.presented(name))
+        controller, dpid = self.controllers[name], self.presented(name)
+        live = controller.live(dpid)
+        return live[-1] if live else controller.wait_up(dpid)
 
     @property
     def A(self) -> Connection:
@@ -225,7 +227,7 @@ class Lab:
         assert 1 <= mod.cookie >> 48 <= 0xFFFD
         assert mod.flags & 1
         assert mod.buffer_id == of.NO_BUFFER
-        tags = {e.cookie >> 48 for e in self.switch.flows(VLAN[name]) if not e.cookie >> 48 == 0xFFFE}
+        tags = {e.cookie >> 48 for e in self.switch.flows(VLAN[name]) if e.cookie >> 48 != 0xFFFE}
         assert tags == {mod.cookie >> 48}
 
     def tag(self, name: str) -> int:

@@ -144,5 +144,3 @@ def test_v013(cold10: Lab) -> None:
         assert again is not connection
         again.wait_for(lambda again=again: again.up, "handshake")
         assert again.log[0].raw[:4] == b"\x01\x00\x00\x08"
-
-

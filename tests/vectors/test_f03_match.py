@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.emulation import wire as of
-from tests.vectors.lab import X, Lab
+from tests.vectors.lab import Lab, X
 
 HX04 = bytes.fromhex(
     "040e005800002001000000000000001100000000000000000000000000000064ffffffffffffffffffffffff0000000000010010"

@@ -114,7 +114,7 @@ def test_v092(v10: Lab) -> None:
 
 
 def test_v093(v10: Lab) -> None:
-    """enqueue of the queue granted passes, of another is BAD_QUEUE."""
+    """ENQUEUE of the queue granted passes, of another is BAD_QUEUE."""
     becomes(v10, of.enqueue(1, 2, 7), of.enqueue(1, 2, 7))
     refused(v10, of.enqueue(1, 2, 8), 8)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.emulation import E
 from tests.emulation import wire as of
-from tests.vectors.lab import GUARDED, LOCAL, X, Y, Lab, guard_ports, guards_in
+from tests.vectors.lab import GUARDED, LOCAL, Lab, X, Y, guard_ports, guards_in
 
 TAG_MASK = 0xFFFF << 48
 

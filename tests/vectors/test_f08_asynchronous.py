@@ -124,10 +124,10 @@ def test_v217(private: Callable[..., Lab]) -> None:
     lab = private(of.V10)
     old = lab.added("A", lab.mod(lab.out(2), flags=1))
     (entry,) = [e for e in lab.switch.flows(100) if e.actions]
-    everything = lab.slices()
+    everything, a = lab.slices(), lab.A
     lab.closed.add("A")
     lab.reload(lab.slices(alice=None))
-    lab.A.expect_closed()
+    a.expect_closed()
     lab.reload(everything)
     again = lab.controllers["A"].wait_connected(2)
     again.wait_for(lambda: again.up, "handshake")

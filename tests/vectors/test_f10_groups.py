@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
-from tests.vectors.lab import X, Y, Lab
+from tests.vectors.lab import Lab, X, Y
 
 ANY = 0xFFFFFFFF
 GROUP_ALL = 0xFFFFFFFC

@@ -58,7 +58,7 @@ def test_v279(v13: Lab) -> None:
 
 
 def test_v282(v13: Lab) -> None:
-    """xids 0 and 0xffffffff are answered as they are, and never used towards the switch."""
+    """Even xids 0 and 0xffffffff are answered as they are, and never used towards the switch."""
     v13.switch.mark()
     for xid in (0, 0xFFFFFFFF):
         v13.A.send(v13.message("barrier_request", xid=xid) + v13.stats("flow", of.flow_stats_body(4), xid=xid))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.emulation import E, EmulatedController, free_port
 from tests.emulation import wire as of
-from tests.vectors.lab import GUARDED, LOCAL, X, Y, Lab, guard_ports, guards_in
+from tests.vectors.lab import GUARDED, LOCAL, Lab, X, Y, guard_ports, guards_in
 from tests.vectors.mock import MockSwitch, is_guard
 from tests.vectors.test_f10_groups import add_group, add_meter, bucket, command_of, id_of
 
@@ -79,8 +79,7 @@ def test_v297(private: Callable[..., Lab]) -> None:
     lab.switch.mark()
     address = f"tcp:127.0.0.1:{free_port()}"
     said = lab.reload([*lab.slices(), newcomer(address, 100, (3, 4), "carol")], expect="rejected")
-    assert "100" in said
-    assert "carol" in said
+    assert "VLAN 100 on switch 0x00000000000000aa" in said
     lab.fence()
     assert lab.switch.since() == [m for m in lab.switch.since() if m.name.startswith("echo")]
 
@@ -197,7 +196,7 @@ def test_v307(private: Callable[..., Lab]) -> None:
     tag = lab.tag("A")
     lab.closed.add("A")
     lab.controllers["A"].stop()
-    lab.switch.wait_for(lambda: lab.switch.derived(), "delete")
+    lab.switch.wait_for(lab.switch.derived, "delete")
     lab.fence()
     (sent,) = lab.switch.derived()
     mod = of.parse_flow_mod(sent)
@@ -285,7 +284,8 @@ def test_v314(private: Callable[..., Lab]) -> None:
     lab.refused("A", lab.mod(lab.out(2), match={"eth_dst": X}), 5, 1)
     switch = lab.switch
     with switch.changed:
-        switch.table.entries = [e for e in switch.table.entries if e.match.get("eth_dst") != (0x020000000103, 2**48 - 1)]
+        gone = next(e for e in switch.table.entries if e.match.get("eth_dst", (0, 0))[0] == 0x020000000103)
+        switch.table.entries.remove(gone)
     switch.mark()
     for _ in range(2):  # the first dump may have begun before
         count = len(switch.log("stats_request"))

@@ -121,7 +121,9 @@ def command(
     Exits 0 when the message is allowed, 1 when it is refused.
     """
     if file is None:
-        raise click.UsageError("Say where the slice is configured with -c FILE: this version asks no running service")
+        raise click.UsageError(
+            "Say where the slice is configured with -c FILE; asking the running service comes with the gRPC API"
+        )
     if as_hex and kind is not None:
         raise click.UsageError(f"--hex says itself what it is: leave out --{kind}")
     settings = load(file)
@@ -155,7 +157,7 @@ def command(
     notes = explanation.notes
     if version not in settings.versions:
         notes += (f"this configuration offers no OpenFlow {names.version_name(version)}",)
-    if known is None and attachment.ports is None:
+    if known is None and attachment.ports is None and explanation.message != "METER_MOD":
         notes += ("the slice is taken to have the ports the message names, and no other; --ports says which there are",)
     case = Case(owner, dpid, message, grant, explanation, notes)
     if output == "table":

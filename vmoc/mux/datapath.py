@@ -16,6 +16,7 @@ from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Presentation, S
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.clock import Alarm
 from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named
+from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
 from vmoc.openflow import v10, v13
 from vmoc.openflow.features import LOCAL, LOCAL10, NO_FLOOD10, NO_PACKET_IN, Features, Port
@@ -85,6 +86,8 @@ class VirtualDatapath:
         self.generation: int | None = None
         self._said: dict[Kind, float] = {}
         self.flows = FlowTable(switch.version, self.tag, owner.limits.max_flows)
+        self.groups = GroupTable(0, owner.limits.max_groups, hub.policy.chain_depth)
+        self.meters = MeterTable(switch.meter_pool, owner.limits.max_meters)
         self.set_limits(owner.limits, now)
         self.grant = Grant(switch.version, self.vlan, frozenset())
         self.regrant()
@@ -97,6 +100,8 @@ class VirtualDatapath:
         self.stats = Bucket(limits.stats_rate, now)
         self.barriers = Bucket(limits.barrier_rate, now)
         self.flows.quota = limits.max_flows
+        self.groups.quota = limits.max_groups
+        self.meters.quota = limits.max_meters
 
     # -- what it may do ----------------------------------------------------------------------------
 
@@ -139,6 +144,8 @@ class VirtualDatapath:
             n_tables=min(features.n_tables, self.hub.policy.max_tables) if features else 1,
             queues={port: self.attachment.queues[port] for port in ports if port in self.attachment.queues},
             no_flood=self.no_flood & ports,
+            groups=self.groups.ids,
+            meters=self.meters.ids,
             policy=self.hub.policy,
         )
         self.flow_policy = FlowModPolicy(self.grant)
@@ -174,7 +181,7 @@ class VirtualDatapath:
             if not self.grant.queues:
                 last &= ~(1 << 11)
         else:
-            capabilities &= ~(0x08 | 0x100)  # groups are not offered yet; blocked ports are the operator's
+            capabilities &= ~0x100  # blocked ports are the operator's
         return Features(self.dpid, 0, self.grant.n_tables, 0, capabilities, last)
 
     # -- selections on the switch ------------------------------------------------------------------

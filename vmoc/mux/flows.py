@@ -395,6 +395,11 @@ def virtual_body(version: int, data: bytes) -> bytes:
     return a13.pack_instructions(a13.parse_instructions(data, _body13(data), len(data)))
 
 
+def virtual_instructions(data: bytes) -> list[a13.Instruction]:
+    """1.3: the instructions the controller gave, decoded."""
+    return a13.parse_instructions(data, _body13(data), len(data))
+
+
 def is_table_miss(data: bytes) -> bool:
     """1.3: priority 0 and an empty match."""
     return data[30] == 0 and data[31] == 0 and data[50] == 0 and data[51] == 4

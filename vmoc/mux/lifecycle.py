@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from vmoc.model import Attachment, FailMode
+from vmoc.mux import objects
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.effects import SwitchAppeared
 from vmoc.mux.flows import TAG_MASK
@@ -43,10 +44,13 @@ def attach(switch: Switch, session: SouthSession, features: bytes, ready: Callab
         switch.version = version
         for datapath in switch.datapaths.values():
             datapath.flows.clear()  # in terms of another version it means nothing
+            datapath.groups.clear()
+            datapath.meters.clear()
     switch.session, switch.cid, switch.since = session, session.cid, now
     switch.features = parse_features(features)
     switch.features_message = features
     switch.ports = {}
+    switch.tables.forget()
     if version == OF10:
         switch.ports = {port.number: port for port in parse_ports(version, features, 32)}
     switch.write(header.message(version, header.SET_CONFIG, switch.pending.fresh(), _MISS_SEND_LEN))
@@ -71,10 +75,12 @@ class _Arrival:
         switch = self._switch
         switch.progress = now
         self._expect_progress(now)
-        self._open = 1 if switch.version == OF10 else 2
+        self._open = 1 if switch.version == OF10 else 4
         switch.ask(stats.request(switch.version, 0, stats.DESC), self._description, now)
         if switch.version != OF10:
             switch.ask(stats.request(switch.version, 0, stats.PORT_DESC13), self._ports, now)
+            switch.ask(stats.request(switch.version, 0, v13.MP_GROUP_FEATURES), self._group_features, now)
+            switch.ask(stats.request(switch.version, 0, v13.MP_METER_FEATURES), self._meter_features, now)
 
     def _expect_progress(self, now: float) -> None:
         switch, session = self._switch, self._session
@@ -106,6 +112,15 @@ class _Arrival:
             switch.ports[port.number] = port
         if not stats.head(message)[1] & 1:
             self._answered(now)
+
+    def _group_features(self, message: bytes, now: float) -> None:
+        self._switch.group_features = objects.parse_group_features(message)
+        self._answered(now)
+
+    def _meter_features(self, message: bytes, now: float) -> None:
+        found = self._switch.meter_features = objects.parse_meter_features(message)
+        self._switch.meter_pool.limit = found[0] if found is not None else 0
+        self._answered(now)
 
     def _answered(self, now: float) -> None:
         self._open -= 1

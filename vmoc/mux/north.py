@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Reason, Refused
 from vmoc.events import Kind
-from vmoc.mux import requests
+from vmoc.mux import objects, requests
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.clock import Alarm
 from vmoc.mux.effects import PauseReading, ResumeReading
@@ -415,7 +415,7 @@ HANDLERS: Final[Mapping[int, Mapping[int, Handler]]] = {
     },
     OF13: {
         **_SAME,
-        v13.GROUP_MOD: requests.group_mod,
+        v13.GROUP_MOD: objects.group_mod,
         v13.PORT_MOD: requests.port_mod,
         v13.TABLE_MOD: requests.table_mod,
         v13.MULTIPART_REQUEST: requests.statistics_request,
@@ -424,6 +424,6 @@ HANDLERS: Final[Mapping[int, Mapping[int, Handler]]] = {
         v13.ROLE_REQUEST: requests.role,
         v13.GET_ASYNC_REQUEST: requests.get_async,
         v13.SET_ASYNC: requests.set_async,
-        v13.METER_MOD: requests.meter_mod,
+        v13.METER_MOD: objects.meter_mod,
     },
 }

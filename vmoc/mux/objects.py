@@ -17,9 +17,11 @@ from vmoc.events import Kind
 from vmoc.mux import flows
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.flows import Entry
+from vmoc.mux.groups import SLOT_SHIFT
 from vmoc.mux.pending import Expected, Request, Unit
 from vmoc.mux.roles import Role
 from vmoc.openflow import header, stats, v13
+from vmoc.openflow.header import OF10
 from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import group as g13
 from vmoc.policy.groups import DELETE, vet_group_mod, vet_meter_mod
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from vmoc.mux.datapath import VirtualDatapath
     from vmoc.mux.north import NorthSession
+    from vmoc.mux.switch import Switch
 
 _ID: Final = Struct("!I4x")
 _GROUP_STATS_LEAST: Final = 40
@@ -177,7 +180,12 @@ def statistics(session: NorthSession, message: bytes, kind: int, forward: Forwar
     if kind in (v13.MP_GROUP_FEATURES, v13.MP_METER_FEATURES):
         if len(message) != 16:
             raise Refused(errors.BAD_LENGTH, "a request without body has one")
-        answer(session, message, kind, [_group_features(session) if kind == v13.MP_GROUP_FEATURES else _meter_features(session)])
+        answer(
+            session,
+            message,
+            kind,
+            [_group_features(session) if kind == v13.MP_GROUP_FEATURES else _meter_features(session)],
+        )
     elif kind in (v13.MP_GROUP, v13.MP_GROUP_DESC):
         _groups(session, message, kind, forward, answer, now)
     else:
@@ -319,8 +327,97 @@ def configured_meters(reply: bytes) -> list[int]:
     return [int.from_bytes(record[4:8], "big") for record in records]
 
 
-DESC_REQUEST: Final = stats.request(4, 0, v13.MP_GROUP_DESC)
-METERS_REQUEST: Final = stats.request(4, 0, v13.MP_METER_CONFIG, _ID.pack(g13.METER_ALL))
+def delete_all(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
+    """Delete every group and meter of one virtual datapath, groups that lead to others first."""
+    for message in datapath.groups.all_deletes():
+        switch.send_own(message, now)
+    for physical in datapath.meters.ids.values():
+        switch.send_own(delete_meter(physical), now)
+
+
+def prove_gone(switch: Switch, datapath: VirtualDatapath, done: Callable[[bool, float], None], now: float) -> None:
+    """See that the switch holds no group of the datapath's slot any more, and give the slot and meters back."""
+    slot = datapath.groups.slot
+
+    def freed(clean: bool, when: float) -> None:
+        if clean:
+            datapath.groups.clear()
+            datapath.groups.slot = 0
+            switch.slots.pop(slot, None)
+            datapath.meters.clear()
+        done(clean, when)
+
+    if switch.version == OF10 or not slot:
+        freed(True, now)
+        return
+    found: list[int] = []
+
+    def part(message: bytes, when: float) -> None:
+        if message[1] == header.ERROR:
+            freed(False, when)
+            return
+        found.extend(described_groups(message))
+        if not stats.head(message)[1] & 1:
+            freed(not any(physical >> SLOT_SHIFT == slot for physical in found), when)
+
+    switch.ask(_GROUPS_REQUEST, part, now)
+
+
+def reconcile(switch: Switch, done: Callable[[float], None], now: float) -> None:
+    """After a connect: delete groups and meters nobody knows, forget those the switch lost; then ``done``."""
+    _Reconcile(switch, done).begin(now)
+
+
+class _Reconcile:
+    """GROUP_DESC, then METER_CONFIG; a switch that has neither says so, and that is that."""
+
+    def __init__(self, switch: Switch, done: Callable[[float], None]) -> None:
+        self._switch = switch
+        self._done = done
+        self._found: set[int] = set()
+
+    def begin(self, now: float) -> None:
+        self._switch.ask(_GROUPS_REQUEST, self._groups, now)
+
+    def _groups(self, message: bytes, now: float) -> None:
+        switch = self._switch
+        if message[1] != header.ERROR:
+            self._found.update(described_groups(message))
+            if stats.head(message)[1] & 1:
+                return
+        datapaths = list(switch.datapaths.values())
+        known = {physical for datapath in datapaths for physical in datapath.groups.ids.values()}
+        keep = switch.hub.policy.foreign_flows == "keep"
+        for physical in sorted(self._found - known):
+            if not keep or physical >> SLOT_SHIFT in switch.slots:
+                switch.send_own(delete_group(physical), now)
+        for datapath in datapaths:
+            datapath.groups.keep_only(self._found)
+        for slot, datapath in list(switch.slots.items()):
+            if switch.datapaths.get(datapath.vlan) is not datapath:
+                del switch.slots[slot]
+        self._found = set()
+        switch.ask(_METERS_REQUEST, self._meters, now)
+
+    def _meters(self, message: bytes, now: float) -> None:
+        switch = self._switch
+        if message[1] != header.ERROR:
+            self._found.update(configured_meters(message))
+            if stats.head(message)[1] & 1:
+                return
+        datapaths = list(switch.datapaths.values())
+        known = {physical for datapath in datapaths for physical in datapath.meters.ids.values()}
+        for datapath in datapaths:
+            datapath.meters.keep_only(self._found)
+        for physical in sorted(self._found - known):
+            if physical <= g13.METER_MAX and switch.hub.policy.foreign_flows != "keep":
+                switch.send_own(delete_meter(physical), now)
+        switch.meter_pool.taken = known & self._found
+        self._done(now)
+
+
+_GROUPS_REQUEST: Final = stats.request(4, 0, v13.MP_GROUP_DESC)
+_METERS_REQUEST: Final = stats.request(4, 0, v13.MP_METER_CONFIG, _ID.pack(g13.METER_ALL))
 
 if TYPE_CHECKING:
     Keep = Callable[[bytes], list[bytes]]

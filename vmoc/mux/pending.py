@@ -42,7 +42,7 @@ class Sent:
 class Request(Sent):
     """One that is answered, or is one part of several; has room for what that takes."""
 
-    __slots__ = ("at", "done", "part", "plan", "settles", "unit", "xid")
+    __slots__ = ("at", "done", "part", "plan", "settled", "settles", "undo", "unit", "xid")
 
     def __init__(
         self,
@@ -66,6 +66,10 @@ class Request(Sent):
         self.unit = unit
         self.settles = settles
         self.done = done
+        self.undo: Callable[[], None] | None = None
+        """Called when the switch refuses the message."""
+        self.settled: Callable[[], None] | None = None
+        """Called when a later barrier has confirmed it."""
 
 
 class Unit:

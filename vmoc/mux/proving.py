@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
 from vmoc.events import Kind
+from vmoc.mux import objects
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.flows import SERIAL_BITS
 from vmoc.openflow import header, stats, v10, v13
@@ -171,7 +172,11 @@ class _Reconcile:
             for entry in list(datapath.flows.by_serial.values()):
                 if (tag, entry.serial) not in self._seen:
                     datapath.flows.forget(entry)
-        self._done(frozenset(self._unclean), now)
+        unclean = frozenset(self._unclean)
+        if self._switch.version == OF10:
+            self._done(unclean, now)
+        else:
+            objects.reconcile(self._switch, lambda when: self._done(unclean, when), now)
 
 
 # -- one VLAN ----------------------------------------------------------------------------------------
@@ -196,6 +201,7 @@ class _Flush:
         self._left = 0
         datapath.flows.clear()
         switch.send_own(datapath.scope_delete(own_only=False), now)
+        objects.delete_all(switch, datapath, now)
         switch.barrier(switch, None, b"", now)
         _dump(switch, datapath.scope_match(), self._part, now)
 
@@ -211,7 +217,7 @@ class _Flush:
         if stats.head(message)[1] & 1:
             return
         if not self._left:
-            self._done(True, now)
+            objects.prove_gone(switch, datapath, self._done, now)
         elif datapath.state is State.GONE and datapath.vlan in switch.datapaths:
             self._done(True, now)  # the next owner proves it for itself; another delete would hit what is its own
         elif self._tries < TRIES:

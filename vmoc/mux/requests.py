@@ -135,42 +135,6 @@ def table_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
     raise Refused(errors.TABLE_CONFIG)
 
 
-def group_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None:
-    """GROUP_MOD: a virtual switch that holds no groups yet."""
-    _not_slave(session)
-    return _no_objects(session, message, now, 16, errors.GROUP_COMMAND, errors.GROUP_QUOTA, errors.GROUP_UNKNOWN)
-
-
-def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None:
-    """METER_MOD: a virtual switch that holds no meters yet."""
-    _not_slave(session)
-    return _no_objects(session, message, now, 16, errors.METER_COMMAND, errors.METER_QUOTA, errors.METER_UNKNOWN)
-
-
-def _no_objects(
-    session: NorthSession,
-    message: bytes,
-    now: float,
-    least: int,
-    bad_command: errors.Reason,
-    full: errors.Reason,
-    unknown: errors.Reason,
-) -> Bucket | None:
-    bucket = session.datapath.flow_mods
-    if not bucket.take(now):
-        return bucket
-    if len(message) < least:
-        raise Refused(errors.BAD_LENGTH, f"{len(message)} bytes")
-    command, _ = _COMMAND.unpack_from(message, 8)
-    if command == v10.ADD:
-        raise Refused(full)
-    if command == v10.MODIFY:
-        raise Refused(unknown)
-    if command != 2:
-        raise Refused(bad_command, f"command {command}")
-    return None  # deleting what is not there is no error
-
-
 def role(session: NorthSession, message: bytes, now: float) -> Bucket | None:
     """ROLE_REQUEST: a matter among the controllers of this datapath."""
     _exactly(message, 24)

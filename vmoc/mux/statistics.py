@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.model import format_dpid
-from vmoc.mux import flows
+from vmoc.mux import flows, objects
 from vmoc.mux.flows import TAG_MASK, Entry
 from vmoc.mux.pending import Expected, Request
+from vmoc.mux.tablefeatures import Trimmer
 from vmoc.openflow import header, stats, v10, v13
 from vmoc.openflow.header import OF10, OF13
 from vmoc.openflow.v10 import flow as f10
@@ -24,6 +25,7 @@ from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import oxm
 from vmoc.policy.match import narrow10, narrow13
+from vmoc.policy.verdict import Refusal
 
 if TYPE_CHECKING:
     from vmoc.mux.north import NorthSession
@@ -53,7 +55,7 @@ def request(session: NorthSession, message: bytes, now: float) -> None:
         _bare(message)
         _answer(session, message, kind, _tables(session))
     elif session.version == OF13:
-        _local13(session, message, kind)
+        _others13(session, message, kind, now)
     elif kind == 0xFFFF:
         raise Refused(errors.EXPERIMENTER)
     else:
@@ -70,31 +72,57 @@ def _answer(session: NorthSession, message: bytes, kind: int, items: list[bytes]
         session.reply(part)
 
 
-def _local13(session: NorthSession, message: bytes, kind: int) -> None:
-    body = message[16:]
+def _others13(session: NorthSession, message: bytes, kind: int, now: float) -> None:
     if kind == v13.MP_PORT_DESC:
         _bare(message)
         _answer(session, message, kind, [port.raw for port in session.datapath.shown_ports()])
-    elif kind in (v13.MP_GROUP, v13.MP_GROUP_DESC):
-        _answer(session, message, kind, [])
-    elif kind in (v13.MP_METER, v13.MP_METER_CONFIG):
-        if len(body) != 8:
-            raise Refused(errors.BAD_LENGTH, "a meter request has a body of 8 bytes")
-        if body[:4] != b"\xff\xff\xff\xff":
-            raise Refused(errors.METER_UNKNOWN)
-        _answer(session, message, kind, [])
-    elif kind == v13.MP_GROUP_FEATURES:
-        _bare(message)
-        _answer(session, message, kind, [bytes(40)])
-    elif kind == v13.MP_METER_FEATURES:
-        _bare(message)
-        _answer(session, message, kind, [bytes(16)])
-    elif kind == v13.MP_TABLE_FEATURES and body:
-        raise Refused(errors.TABLE_FEATURES_SET)
+    elif v13.MP_GROUP <= kind <= v13.MP_METER_FEATURES:
+        objects.statistics(session, message, kind, _forward_kept, _answer, now)
+    elif kind == v13.MP_TABLE_FEATURES:
+        if len(message) > 16:
+            raise Refused(errors.TABLE_FEATURES_SET)
+        _table_features(session, message, now)
     elif kind == 0xFFFF:
         raise Refused(errors.EXPERIMENTER)
     else:
         raise Refused(errors.STATS_TYPE, f"multipart type {kind}")
+
+
+def _forward_kept(
+    session: NorthSession, message: bytes, kind: int, body: bytes, keep: Callable[[bytes], list[bytes]], now: float
+) -> None:
+    """Pass a request on; of each part of the reply the controller gets what ``keep`` leaves."""
+    _forward(
+        session, message, kind, body, lambda reply, when: _relay_items(session, message, kind, keep(reply), reply), now
+    )
+
+
+def _table_features(session: NorthSession, message: bytes, now: float) -> None:
+    """Answered from what the switch said once: a dump of them is a megabyte on some."""
+
+    def known(records: list[bytes] | None) -> None:
+        if session.closed:
+            return
+        if records is None:
+            session.refuse(message, Refusal("table-features", errors.STATS_TYPE, "the switch has none"), now)
+            return
+        grant, datapath = session.datapath.grant, session.datapath
+        trimmer = Trimmer(
+            grant.n_tables,
+            datapath.flows.quota,
+            hides_tag=grant.hides_tag,
+            groups=True,
+            queues=bool(grant.queues),
+            qinq=grant.policy.qinq,
+            mpls=grant.policy.mpls,
+        )
+        items = [item for record in records if (item := trimmer.trim(record)) is not None]
+        parts = list(stats.replies(session.version, header.xid_of(message), v13.MP_TABLE_FEATURES, items))
+        datapath.stats.charge(len(parts) - 1)
+        for part in parts:
+            session.reply(part)
+
+    session.switch.tables.get(session.switch, known, now)
 
 
 def _description(session: NorthSession) -> bytes:

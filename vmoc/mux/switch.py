@@ -19,8 +19,10 @@ from vmoc.mux.clock import Alarm
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.effects import SwitchVanished
 from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, virtual_flags
+from vmoc.mux.groups import SLOT_MAX, MeterPool
 from vmoc.mux.hub import Hub
 from vmoc.mux.pending import Expected, Request, Sent
+from vmoc.mux.tablefeatures import TableCache
 from vmoc.mux.xids import Pending
 from vmoc.openflow import header, names, stats, v10, v13
 from vmoc.openflow.features import Features, Port, parse_port, port_status
@@ -74,7 +76,13 @@ class Switch:
         self.congested = False
         self.unacked: list[int] = []
         self.ack_alarm: Alarm | None = None
+        self.slots: dict[int, VirtualDatapath] = {}
+        self.meter_pool = MeterPool()
+        self.group_features: tuple[int, ...] | None = None
+        self.meter_features: tuple[int, ...] | None = None
+        self.tables = TableCache()
         self._tag = hub.random.randrange(1, 0xFFFD)
+        self._slot = 0
         self._bad: list[float] = []
         self._sweep: Alarm | None = None
 
@@ -86,6 +94,14 @@ class Switch:
             self._tag = self._tag % 0xFFFD + 1
             if self._tag not in self.by_tag:
                 return self._tag
+
+    def allocate_slot(self, datapath: VirtualDatapath) -> int:
+        """A slot of group ids for ``datapath``, which keeps it until its groups are proven gone."""
+        while True:
+            self._slot = self._slot % SLOT_MAX + 1
+            if self._slot not in self.slots:
+                self.slots[self._slot] = datapath
+                return self._slot
 
     def enlist(self, datapath: VirtualDatapath) -> None:
         """The datapath is this switch's."""
@@ -158,8 +174,11 @@ class Switch:
             flows = sent.session.datapath.flows
             if sent.added is not None and sent.added.previous is not None:
                 flows.accepted(sent.added)
-            if type(sent) is Request and sent.plan is not None:
-                flows.forget_dead(sent.plan.dying)
+            if type(sent) is Request:
+                if sent.plan is not None:
+                    flows.forget_dead(sent.plan.dying)
+                if sent.settled is not None:
+                    sent.settled()
 
     def _expire(self, now: float) -> None:
         """Requests nobody answered: forgotten silently, as on a real switch, but counted."""
@@ -293,6 +312,8 @@ class Switch:
                 flows.undo(request.plan, request.part)
             elif sent.added is not None:
                 flows.take_back(sent.added)
+            if request is not None and request.undo is not None:
+                request.undo()
         if request is not None and request.expected is Expected.BARRIER:
             self._settle(request.settles or [])
         if request is not None and request.expected is Expected.OPERATOR:

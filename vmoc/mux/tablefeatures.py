@@ -9,13 +9,17 @@ headers of 4 bytes (experimenters' of 8).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 from vmoc import errors
 from vmoc.errors import Refused
+from vmoc.openflow import header, stats, v13
 from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import oxm
+
+if TYPE_CHECKING:
+    from vmoc.mux.switch import Switch
 
 FIXED: Final = 64
 _INSTRUCTIONS: Final = (0, 1)
@@ -146,3 +150,41 @@ def split_records(data: bytes) -> list[bytes]:
         found.append(data[position : position + length])
         position += length
     return found
+
+
+class TableCache:
+    """A switch's own table features, asked for once, when somebody first wants them."""
+
+    def __init__(self) -> None:
+        self._records: list[bytes] | None = None
+        self._failed = False
+        self._waiting: list[Callable[[list[bytes] | None], None]] = []
+
+    def forget(self) -> None:
+        """The switch is another one, perhaps: ask again."""
+        self._records, self._failed = None, False
+        self._waiting.clear()
+
+    def get(self, switch: Switch, known: Callable[[list[bytes] | None], None], now: float) -> None:
+        """Call ``known`` with the records, now or when the switch has answered; None if it will not."""
+        if self._records is not None or self._failed:
+            known(self._records)
+            return
+        self._waiting.append(known)
+        if len(self._waiting) > 1:
+            return
+        found: list[bytes] = []
+
+        def part(message: bytes, when: float) -> None:
+            if message[1] == header.ERROR:
+                self._failed = True
+            else:
+                found.extend(split_records(message))
+                if stats.head(message)[1] & 1:
+                    return
+                self._records = found
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each(self._records)
+
+        switch.ask(stats.request(4, 0, v13.MP_TABLE_FEATURES), part, now)

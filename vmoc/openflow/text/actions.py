@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from vmoc.openflow import v10, v13
-from vmoc.openflow.text.match import ALIASES13, NUMBERS13
+from vmoc.openflow.text.match import ALIASES13, NUMBERS13, WRITTEN13
 from vmoc.openflow.text.values import (
     PORT_NAMES,
     TextError,
@@ -58,7 +58,13 @@ _SET_FIELDS13: Final = {
     "mod_vlan_pcp": "vlan_pcp",
     "mod_nw_ecn": "ip_ecn",
 }
-_ALIASES_SET13: Final = ALIASES13 | {"nw_src": "ipv4_src", "nw_dst": "ipv4_dst", "nw_proto": "ip_proto"}
+_ALIASES_SET13: Final = ALIASES13 | {
+    "nw_src": "ipv4_src",
+    "nw_dst": "ipv4_dst",
+    "nw_proto": "ip_proto",
+    "icmp_type": "icmpv4_type",
+    "icmp_code": "icmpv4_code",
+}
 _ORDER13: Final = (
     v13.METER,
     v13.APPLY_ACTIONS,
@@ -259,7 +265,7 @@ def format_actions13(actions: Iterable[a13.Action]) -> str:
             bits = 8 * field.size
             as_address = bits >= 32 and field.name.startswith(("eth_", "ipv4_", "ipv6_", "arp_"))
             text = value_text(action[2], bits) if as_address and field.name != "ipv6_flabel" else str(action[2])
-            words.append(f"set_field:{text}->{field.name}")
+            words.append(f"set_field:{text}->{WRITTEN13.get(field.name, field.name)}")
         elif kind in bare:
             words.append(bare[kind])
         else:

@@ -76,6 +76,17 @@ ALIASES13: Final = {
     "nd_sll": "ipv6_nd_sll",
     "nd_tll": "ipv6_nd_tll",
 }
+# ovs-ofctl has its own names for some fields of 1.3; it knows no other for these.
+WRITTEN13: Final = {
+    "ipv4_src": "ip_src",
+    "ipv4_dst": "ip_dst",
+    "icmpv4_type": "icmp_type",
+    "icmpv4_code": "icmp_code",
+    "ipv6_flabel": "ipv6_label",
+    "ipv6_nd_target": "nd_target",
+    "ipv6_nd_sll": "nd_sll",
+    "ipv6_nd_tll": "nd_tll",
+}
 NUMBERS13: Final = {field.name: number_ for number_, field in oxm.FIELDS.items()}
 _VLAN_PCP: Final = NUMBERS13["vlan_pcp"]
 _IP_DSCP: Final = NUMBERS13["ip_dscp"]
@@ -288,5 +299,5 @@ def format_oxm(field: oxm.Oxm) -> str:
     as_bits = bits if known.name.startswith(("eth_", "ipv4_", "ipv6_", "arp_")) and bits >= 32 else 0
     if known.name == "ipv6_flabel":
         as_bits = 0
-    text = f"{known.name}={value_text(value, as_bits)}"
+    text = f"{WRITTEN13.get(known.name, known.name)}={value_text(value, as_bits)}"
     return text if mask is None else f"{text}/{value_text(mask, as_bits)}"
