@@ -209,3 +209,4 @@ class Timers:
     request: float = 10.0
     duplicate_probe: float = 1.0
     standalone_after: float = 5.0
+    audit: float = 60.0

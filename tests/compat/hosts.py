@@ -38,7 +38,7 @@ class Host:
     def ping(self, address: str, count: int = 1) -> int:
         """How many of ``count`` echo requests were answered (within a second each)."""
         with self.namespace.entered():
-            words = ["ping", "-n", "-q", "-i", "0.05", "-W", "1", "-c", str(count), address]
+            words = ["ping", "-n", "-q", "-i", "0.02", "-W", "1", "-c", str(count), address]
             done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
         found = _RECEIVED.search(done.stdout)
         return int(found[2]) if found else 0
@@ -82,7 +82,7 @@ class Rack:
             source, target = self.hosts[one], self.hosts[two]
             wait_until(lambda s=source, t=target: s.ping(t.address), f"{one} to reach {two}", timeout=timeout)  # type: ignore[misc]
         for one, two in pairs:
-            assert self.hosts[one].ping(self.hosts[two].address, 5) == 5, f"{one} lost pings to {two}"
+            assert self.hosts[one].ping(self.hosts[two].address, 3) == 3, f"{one} lost pings to {two}"
 
     def both_work_apart(self) -> None:
         """Both slices work, and no host reaches one of the other slice."""

@@ -52,9 +52,9 @@ class Lab:
                  **config: Any) -> None:  # fmt: skip
         self.names = names
         self.version = of.V10
-        self.controllers = {name: EmulatedController(port=free_port(), name=f"controller {name}") for name in names}
-        if twice:
-            self.controllers["A2"] = EmulatedController(port=free_port(), name="controller A2")
+        self.controllers: dict[str, EmulatedController] = {}
+        for name in [*names, *(["A2"] if twice else [])]:  # listening at once, so that no port is given out twice
+            self.controllers[name] = EmulatedController(port=free_port(), name=f"controller {name}").listen()
         self.dpid = DPID
         self._dpids = itertools.cycle(dpids or [DPID])
         every = [DPID, *(dpids or [])]

@@ -21,7 +21,7 @@ def raw_connection(lab: Lab, name: str = "A") -> Connection:
 def others_up(lab: Lab, *names: str) -> None:
     """The others finish their handshake, and nobody else's business is unexpected."""
     for name in names:
-        lab.conn(name)
+        lab.controllers[name].wait_up(lab.presented(name))
     lab.fence()
     lab.switch.mark()
 

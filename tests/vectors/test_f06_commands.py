@@ -26,6 +26,7 @@ def test_v145(v10: Lab) -> None:
     assert first.out_port == 0xFFFF
     v10.is_flow(first, b"", vlan_vid=100)
     barrier = [m.name for m in since].index("barrier_request")
+    assert {m.name for m in since[barrier:]} == {"barrier_request"}
     guards = guards_in(since[1:barrier])
     assert len(guards) == barrier - 1
     assert guard_ports(guards, 100) == {*GUARDED["A"], LOCAL[1]}

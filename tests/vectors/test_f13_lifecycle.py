@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.emulation import E, EmulatedController, free_port
+from tests.emulation import Connection, E, EmulatedController, free_port
 from tests.emulation import wire as of
 from tests.vectors.lab import GUARDED, LOCAL, Lab, X, Y, guard_ports, guards_in
 from tests.vectors.mock import MockSwitch, is_guard
@@ -23,6 +24,16 @@ def newcomer(controller: str, vlan: int = NEWCOMER, ports: tuple[int, ...] = (1,
     """One more slice, tagged."""
     attachment = {"dpid": f"0x{dpid:016x}", "ports": list(ports)}
     return {"id": name, "segments": [{"vlan": vlan, "controllers": [controller], "attachments": [attachment]}]}
+
+
+def has_ended(connection: Connection) -> bool:
+    """Whether the other side's end of the connection has arrived in the kernel, read or not."""
+    try:
+        return connection._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def let_one_barrier_pass(switch: MockSwitch) -> None:
@@ -122,10 +133,13 @@ def test_v301(private: Callable[..., Lab]) -> None:
     a, switch = lab.A, lab.switch
     lab.closed.add("A")
     switch.mark()
+    was_closed: list[bool] = []
+    switch.script["flow_mod"] = lambda msg: was_closed.append(has_ended(a))
     switch.hold.add("barrier_reply")
     lab.reload(lab.slices(alice=None))
     a.expect_closed()
     switch.wait_held("barrier_reply")
+    assert was_closed[0], "the DELETE came before the end of A's connection"
     switch.release()
     switch.wait_for(lambda: any(m.name == "stats_request" for m in switch.since()), "proof")
     lab.fence()
@@ -278,7 +292,7 @@ def test_v312(v10: Lab) -> None:
 
 def test_v314(private: Callable[..., Lab]) -> None:
     """The audit finds out that an entry is gone, and gives the quota back."""
-    lab = private(of.V13, timers={"audit_interval": 0.5})
+    lab = private(of.V13, timers={"audit": 0.5})
     for number in range(10):
         lab.added("A", lab.mod(lab.out(2), match={"eth_dst": f"02:00:00:00:01:{number:02x}"}))
     lab.refused("A", lab.mod(lab.out(2), match={"eth_dst": X}), 5, 1)

@@ -169,6 +169,7 @@ class TimersSection(Section):
     request: Annotated[float, v.seconds(0.1, 3600)] = _TIMERS["request"]
     duplicate_probe: Annotated[float, v.seconds(0.01, 3600)] = _TIMERS["duplicate_probe"]
     standalone_after: Annotated[float, v.seconds(0, 3600)] = _TIMERS["standalone_after"]
+    audit: Annotated[float, v.seconds(0, 86400)] = _TIMERS["audit"]
 
 
 class HandlersSection(Section):

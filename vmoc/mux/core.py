@@ -16,7 +16,7 @@ from functools import partial
 
 from vmoc.events import Kind
 from vmoc.model import Endpoint, Policy, Segment, Slice, Timers, format_dpid
-from vmoc.mux import lifecycle, operator, proving
+from vmoc.mux import audit, lifecycle, operator, proving
 from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
 from vmoc.mux.datapath import State, VirtualDatapath, presented_dpid
@@ -193,6 +193,7 @@ class Mux:
             switch.up, switch.since = True, when
             version = names.version_name(switch.version)
             session.report(Kind.SWITCH_UP, f"{len(switch.ports)} ports, OpenFlow {version}")
+            audit.schedule(switch, when)
             for datapath in list(switch.datapaths.values()):
                 if datapath.state is State.PENDING:  # it came while the switch was being looked at
                     self._prove(datapath, when)

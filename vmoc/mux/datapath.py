@@ -80,6 +80,8 @@ class VirtualDatapath:
         self.no_flood: frozenset[int] = frozenset()
         self.no_packet_in: frozenset[int] = frozenset()
         self.unacked: list[int] = []
+        self.unsettled = 0
+        self.heavy = 0
         self.ack_alarm: Alarm | None = None
         self.standalone_alarm: Alarm | None = None
         self.standalone_identity: bytes | None = None

@@ -63,6 +63,7 @@ class NorthSession:
         self._waiting: list[bytes] = _EMPTY
         self._resume: Alarm | None = None
         self._paused = False
+        self._queued = False
         self._order: deque[int | bytes] = deque()
         self._heard = now
         self._missed = 0
@@ -105,7 +106,7 @@ class NorthSession:
                 self.refuse(message, _not_ours(self.version, message[1]), now)
                 continue
             if self._held_up():
-                self._wait(messages[index:], None)
+                self._wait(messages[index:], None, now)
                 return
             try:
                 bucket = handler(self, message, now)
@@ -118,11 +119,18 @@ class NorthSession:
                 continue
             if bucket is not None:
                 self._slow_down(message, now)
-                self._wait(messages[index:], bucket.ready_at())
+                self._wait(messages[index:], bucket.ready_at(), now)
                 return
 
     def _held_up(self) -> bool:
-        return self.switch.congested or self.behind or len(self._order) > HELD_LIMIT
+        switch, datapath = self.switch, self.datapath
+        return (
+            switch.congested
+            or self.behind
+            or len(self._order) > HELD_LIMIT
+            or (datapath.unsettled > 0 and datapath.unsettled + len(datapath.unacked) >= switch.WINDOW)
+            or datapath.heavy > switch.HEAVY_WINDOW
+        )
 
     def _slow_down(self, message: bytes, now: float) -> None:
         kind, datapath = names.message_name(self.version, message[1]), self.datapath
@@ -130,15 +138,31 @@ class NorthSession:
         text = f"{kind} comes faster than the slice's rate; its controller is slowed down"
         datapath.say(Kind.RATE_LIMITED, now, text, str(self.link.endpoint))
 
-    def _wait(self, messages: list[bytes], until: float | None) -> None:
+    def _wait(self, messages: list[bytes], until: float | None, now: float) -> None:
         self._waiting = messages
         if not self._paused:
             self._paused = True
             self.hub.effect(PauseReading(self.cid))
-        if until is not None:
+        if until is None:
+            if not self._queued:
+                self._queued = True
+                self.switch.waiting.append(self)
+            if self.datapath.unacked and self.datapath.heavy > self.switch.HEAVY_WINDOW:
+                self.switch.barrier(self.datapath, None, b"", now)
+        else:
             if self._resume is not None:
                 self._resume.cancel()
             self._resume = self.hub.clock.at(until, self.go_on)
+
+    def turn(self, now: float) -> None:
+        """Room may have come: take it, or queue again."""
+        self._queued = False
+        if not self.closed and self._waiting:
+            if self._held_up():
+                self._queued = True
+                self.switch.waiting.append(self)
+            else:
+                self.go_on(now)
 
     def go_on(self, now: float) -> None:
         """What held the connection up may be over: handle what waited, then read on."""
@@ -380,6 +404,8 @@ class NorthSession:
             return None
         pending.waiting[xid] = Sent(Expected.NOTHING, self, message)
         switch.write(data)
+        if len(data) > switch.HEAVY:
+            datapath.heavy += len(data)
         unacked = datapath.unacked
         unacked.append(xid)
         if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:

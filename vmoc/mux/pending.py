@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from vmoc.mux.flows import Entry, Plan
 
 if TYPE_CHECKING:
+    from vmoc.mux.datapath import VirtualDatapath
     from vmoc.mux.north import NorthSession
+    from vmoc.mux.switch import Switch
 
 
 class Expected(Enum):
@@ -42,7 +44,7 @@ class Sent:
 class Request(Sent):
     """One that is answered, or is one part of several; has room for what that takes."""
 
-    __slots__ = ("at", "done", "part", "plan", "settled", "settles", "undo", "unit", "xid")
+    __slots__ = ("at", "done", "part", "plan", "scope", "settled", "settles", "undo", "unit", "xid")
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class Request(Sent):
         self.unit = unit
         self.settles = settles
         self.done = done
+        self.scope: VirtualDatapath | Switch | None = None
+        """Whose messages a barrier settles."""
         self.undo: Callable[[], None] | None = None
         """Called when the switch refuses the message."""
         self.settled: Callable[[], None] | None = None

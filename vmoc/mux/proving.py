@@ -54,7 +54,8 @@ def delete_entry(switch: Switch, entry: FlowEntry) -> bytes:
     return f13.flow_mod(0, entry.match, v10.DELETE_STRICT, table=entry.table, priority=entry.priority)
 
 
-def _identity(switch: Switch, entry: FlowEntry) -> bytes:
+def identity(switch: Switch, entry: FlowEntry) -> bytes:
+    """Table, priority and canonical match of an entry as the switch reported it."""
     match = entry.match
     if switch.version == OF10:
         match = m10.canonical(int.from_bytes(match, "big")).to_bytes(m10.LENGTH, "big")
@@ -62,6 +63,11 @@ def _identity(switch: Switch, entry: FlowEntry) -> bytes:
         with suppress(Refused):  # fields no slice can have: compared as it is, equal to nothing of ours
             match = oxm.pack(oxm.parse(match, 0, len(match))[0])
     return bytes((entry.table,)) + entry.priority.to_bytes(2, "big") + match
+
+
+def dump(switch: Switch, part: Callable[[bytes, float], None], now: float) -> None:
+    """Ask for every flow; ``part`` gets each part of the answer."""
+    _dump(switch, m10.pack() if switch.version == OF10 else oxm.pack(()), part, now)
 
 
 def _dump(switch: Switch, match: bytes, part: Callable[[bytes, float], None], now: float) -> None:
@@ -72,7 +78,8 @@ def _dump(switch: Switch, match: bytes, part: Callable[[bytes, float], None], no
     switch.ask(stats.request(switch.version, 0, stats.FLOW, body), part, now)
 
 
-def _entries(switch: Switch, message: bytes) -> list[FlowEntry]:
+def entries(switch: Switch, message: bytes) -> list[FlowEntry]:
+    """The entries of one part of a flow dump."""
     if switch.version == OF10:
         return list(f10.parse_entries(message, stats.BODY[1]))
     return list(f13.parse_entries(message, stats.BODY[4]))
@@ -105,8 +112,7 @@ class _Reconcile:
         self._foreign = 0
         self._unclean: set[int] = set()
         self._deleted = 0
-        everything = m10.pack() if self._switch.version == OF10 else oxm.pack(())
-        _dump(self._switch, everything, self._part, now)
+        dump(self._switch, self._part, now)
 
     def _part(self, message: bytes, now: float) -> None:
         switch = self._switch
@@ -118,7 +124,7 @@ class _Reconcile:
                 switch.send_own(f13.flow_mod(0, oxm.pack(()), v10.DELETE, table=v13.ALL_TABLES), now)
             self._finish(now)
             return
-        for entry in _entries(switch, message):
+        for entry in entries(switch, message):
             if not self._known(entry):
                 self._delete(entry, now)
         if stats.head(message)[1] & 1:
@@ -137,11 +143,11 @@ class _Reconcile:
             datapath = switch.datapaths.get(switch.native_vlan or exact_vid(switch, entry.match) or 0)
             if datapath is None:
                 return False
-            identity = _identity(switch, entry)
-            return any(datapath.guard_identity(port) == identity for port in datapath.guards)
+            found = identity(switch, entry)
+            return any(datapath.guard_identity(port) == found for port in datapath.guards)
         datapath = switch.by_tag.get(tag)
         known = datapath.flows.find(entry.cookie) if datapath else None
-        if known is None or not known.alive or known.identity != _identity(switch, entry):
+        if known is None or not known.alive or known.identity != identity(switch, entry):
             return False
         self._seen.add((tag, known.serial))
         return True
@@ -210,7 +216,7 @@ class _Flush:
         if message[1] == header.ERROR:
             self._done(False, now)
             return
-        for entry in _entries(switch, message):
+        for entry in entries(switch, message):
             # A sloppy switch may answer with more than was asked for.
             if switch.native or exact_vid(switch, entry.match) == datapath.vlan:
                 self._left += 1

@@ -8,6 +8,7 @@ errors by xid, port-status by port.
 
 from __future__ import annotations
 
+from collections import deque
 from struct import error as StructError
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +51,12 @@ _ANSWERS: Final = {
 class Switch:
     """One physical datapath (on one native VLAN)."""
 
-    ACK_EVERY: Final = 64
+    ACK_EVERY: Final = 32
+    WINDOW: Final = 64
+    """Messages of one virtual datapath in flight; more wait, so that nobody fills the switch's queue for all."""
+    HEAVY: Final = 4096
+    HEAVY_WINDOW: Final = 256 * 1024
+    """Bytes in flight of messages above ``HEAVY`` bytes."""
 
     def __init__(self, hub: Hub, dpid: int, native_vlan: int) -> None:
         self.hub = hub
@@ -75,7 +81,12 @@ class Switch:
         """When it last answered something a procedure of ours waits for."""
         self.congested = False
         self.unacked: list[int] = []
+        self.unsettled = 0
+        self.heavy = 0
+        self.waiting: deque[NorthSession] = deque()
+        """Controllers that wait for room, in the order they get it."""
         self.ack_alarm: Alarm | None = None
+        self.audit_alarm: Alarm | None = None
         self.slots: dict[int, VirtualDatapath] = {}
         self.meter_pool = MeterPool()
         self.group_features: tuple[int, ...] | None = None
@@ -124,6 +135,8 @@ class Switch:
         self.write(data[:4] + xid.to_bytes(4, "big") + data[8:])
         if request.expected is Expected.NOTHING:
             scope.unacked.append(xid)
+            if len(data) > self.HEAVY:
+                scope.heavy += len(data)
             self.acknowledge(scope, now)
         elif self._sweep is None:
             self._sweep = self.hub.clock.at(now + self.hub.timers.request, self._expire)
@@ -139,18 +152,18 @@ class Switch:
 
     def barrier(self, scope: VirtualDatapath | Switch, session: NorthSession | None, message: bytes, now: float) -> int:
         """Write a barrier; its reply settles everything ``scope`` has in flight."""
-        settles, scope.unacked = scope.unacked, []
-        request = Request(Expected.BARRIER, session, message, at=now, settles=settles)
-        kind = v10.BARRIER_REQUEST if self.version == OF10 else v13.BARRIER_REQUEST
-        return self.send(header.message(self.version, kind, 0), request, scope, now)
+        return self._barrier(scope, Request(Expected.BARRIER, session, message, at=now), now)
 
     def after_barrier(self, done: lifecycle.Done, now: float, scope: VirtualDatapath | Switch | None = None) -> None:
         """Call ``done`` when the switch has processed all that was written."""
-        target = scope or self
-        settles, target.unacked = target.unacked, []
-        request = Request(Expected.BARRIER, None, b"", at=now, settles=settles, done=done)
+        self._barrier(scope or self, Request(Expected.BARRIER, None, b"", at=now, done=done), now)
+
+    def _barrier(self, scope: VirtualDatapath | Switch, request: Request, now: float) -> int:
+        request.scope = scope
+        request.settles, scope.unacked = scope.unacked, []
+        scope.unsettled += len(request.settles)
         kind = v10.BARRIER_REQUEST if self.version == OF10 else v13.BARRIER_REQUEST
-        self.send(header.message(self.version, kind, 0), request, target, now)
+        return self.send(header.message(self.version, kind, 0), request, scope, now)
 
     def acknowledge(self, scope: VirtualDatapath | Switch, now: float) -> None:
         """See to it that what is in flight is settled: by a barrier now if it is much, within a second if not."""
@@ -165,7 +178,12 @@ class Switch:
 
             scope.ack_alarm = self.hub.clock.at(now + ACK_AFTER, settle)
 
-    def _settle(self, xids: list[int]) -> None:
+    def _settle(self, barrier: Request) -> None:
+        scope, xids = barrier.scope, barrier.settles or []
+        if scope is not None:
+            scope.unsettled -= len(xids)
+            if not scope.unsettled:
+                scope.heavy = 0
         pop = self.pending.waiting.pop
         for xid in xids:
             sent = pop(xid, None)
@@ -263,12 +281,14 @@ class Switch:
         if sent.expected is Expected.OPERATOR:
             operator.answer(self, sent, message)
             return
-        self._settle(sent.settles or [])
+        self._settle(sent)
         if sent.done is not None:
             self.progress = now
             sent.done(message, now)
         elif sent.session is not None and not sent.session.closed:
             sent.session.barrier_done(xid, header.with_xid(message, header.xid_of(sent.message)), now)
+        if self.waiting:
+            self.give_turns(now)
 
     def _answer(self, message: bytes, now: float, *, more: bool) -> None:
         xid = header.xid_of(message)
@@ -315,7 +335,7 @@ class Switch:
             if request is not None and request.undo is not None:
                 request.undo()
         if request is not None and request.expected is Expected.BARRIER:
-            self._settle(request.settles or [])
+            self._settle(request)
         if request is not None and request.expected is Expected.OPERATOR:
             operator.answer(self, request, message)
         elif sent.session is not None:
@@ -417,9 +437,13 @@ class Switch:
         self.since = now
         self.pending.clear()
         self.unacked = []
+        self.waiting.clear()
+        if self.audit_alarm is not None:
+            self.audit_alarm.cancel()
+            self.audit_alarm = None
         self.by_tag = {datapath.tag: datapath for datapath in self.datapaths.values()}
         for datapath in list(self.datapaths.values()):
-            datapath.unacked = []
+            datapath.unacked, datapath.unsettled, datapath.heavy = [], 0, 0
             for link in datapath.links.values():
                 session = link.session
                 if session is not None:
@@ -434,9 +458,14 @@ class Switch:
     def relieved(self, now: float) -> None:
         """The switch takes bytes again: controllers that were held up go on."""
         self.congested = False
-        for datapath in list(self.datapaths.values()):
-            for session in list(datapath.sessions):
-                session.go_on(now)
+        self.give_turns(now)
+
+    def give_turns(self, now: float) -> None:
+        """Let each waiting controller go on, in turn: a window's worth at most, then the next one."""
+        for _ in range(len(self.waiting)):
+            if self.congested:
+                return
+            self.waiting.popleft().turn(now)
 
     def controller_came(self, datapath: VirtualDatapath, now: float) -> None:
         """A controller finished its handshake."""

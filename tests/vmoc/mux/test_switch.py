@@ -143,7 +143,7 @@ def test_much_in_flight_is_settled_at_once(version: int):
     a = book.at("alice")
     for number in range(200):
         a.add(2, eth_dst=number)
-    assert len(switch.log("barrier_request")) == 3
+    assert len(switch.log("barrier_request")) == 6
     assert len(inside(book).pending) < 64
     for number in range(200):
         a.packet_out(E(100))

@@ -24,7 +24,8 @@ _BANDS: Final = re.compile(r"(?:^|[\s,])bands?=")
 def parse_group(text: str, xid: int = 0) -> bytes:
     """A GROUP_MOD (1.3) from ``[add|modify|delete] group_id=N,type=T[,bucket=..]..``.
 
-    A bucket is actions and ``weight:N``, ``watch_port:P``, ``watch_group:N``.
+    In front of a bucket's actions may stand ``weight:N`` (1 in a select group),
+    ``watch_port:P`` and ``watch_group:N``.
     ``delete`` without an id, or with ``group_id=all``, means every group. Raises ``TextError``.
     """
     command, text = _command(text)
@@ -43,8 +44,9 @@ def parse_group(text: str, xid: int = 0) -> bytes:
     if kind_text.lower() not in TYPES:
         raise TextError(f"type={kind_text}: write type= and one of {', '.join(TYPES)}")
     try:
-        body = g13.pack_buckets([_bucket(each) for each in buckets])
-        return g13.group_mod(xid, command, TYPES[kind_text.lower()], group, body)
+        kind = TYPES[kind_text.lower()]
+        body = g13.pack_buckets([_bucket(each, _weight(kind)) for each in buckets])
+        return g13.group_mod(xid, command, kind, group, body)
     except (StructError, ValueError):
         raise TextError("bucket: so many do not fit one OpenFlow message") from None
 
@@ -55,8 +57,13 @@ def _command(text: str) -> tuple[int, str]:
     return (COMMANDS[first.lower()], rest) if first.lower() in COMMANDS else (0, text)
 
 
-def _bucket(text: str) -> g13.Bucket:
-    weight, watch_port, watch_group = 0, v13.ANY, v13.ANY_GROUP
+def _weight(kind: int) -> int:
+    """What a bucket weighs that does not say: nothing would ever select it at 0."""
+    return 1 if kind == g13.TYPE_SELECT else 0
+
+
+def _bucket(text: str, weight: int) -> g13.Bucket:
+    watch_port, watch_group = v13.ANY, v13.ANY_GROUP
     actions: list[str] = []
     for word in split(text):
         name, _, value = word.replace("=", ":", 1).partition(":")
@@ -126,7 +133,7 @@ def format_group(data: bytes) -> str:
     if mod.command != COMMANDS["delete"]:
         words.append(f"type={_name(TYPES, mod.kind)}")
     for bucket in mod.buckets:
-        parts = [f"weight:{bucket.weight}"] if bucket.weight else []
+        parts = [f"weight:{bucket.weight}"] if bucket.weight != _weight(mod.kind) else []
         if bucket.watch_port != v13.ANY:
             parts.append(f"watch_port:{port_text(bucket.watch_port, 4)}")
         if bucket.watch_group != v13.ANY_GROUP:
