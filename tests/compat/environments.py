@@ -26,7 +26,8 @@ class NotToBeHadError(RuntimeError):
 def environment(name: str) -> Path:
     """The ``bin`` folder of the environment ``name``.
 
-    Call it outside of a lab's namespace, which has no way out. Raises ``NotToBeHadError`` when pip cannot install the list, for one because there is no network.
+    Call it outside of a lab's namespace, which has no way out. Raises ``NotToBeHadError`` when pip cannot install the
+    list, for one because there is no network.
     """
     wanted = LISTS / f"{name}.txt"
     place = PLACE / name

@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from mininet_scenarios.frames import BROADCAST, frame
 from mininet_scenarios.namespaces import listening
 from mininet_scenarios.processes import wait_until
 from tests.compat.hosts import A, B, Rack
@@ -152,12 +153,46 @@ def test_ovs_ofctl_sees_a_private_switch(lab: Lab, protocol: str, presentation: 
     lab.ovs.ofctl("del-flows", PRIVATE, version=protocol)
     rack.slice_works("b")
     bobs = lab.flows(B)
-    differences = []
+    differences, everything = [], ""
     for command in BOTH_VERSIONS + (ONLY_13 if protocol == "OpenFlow13" else ()):
         words = [word.replace("FRAME", FRAMES[presentation]) for word in command]
         private, virtual = ofctl.run(PRIVATE, *words), ofctl.run(VIRTUAL, *words)
+        everything += virtual.text
         if private != virtual:
             differences.append(f"{' '.join(words)}\nprivate: {private}\nvirtual: {virtual}")
     assert not differences, "\n\n".join(differences)
+    for part in ("OFPFMFC_OVERLAP", "actions=FLOOD", *(("group_id=6", "meter=3") if protocol == "OpenFlow13" else ())):
+        assert part in everything
     assert lab.flows(B) == bobs
     rack.slice_works("b")
+
+
+@pytest.mark.parametrize("protocol", ["OpenFlow10", "OpenFlow13"])
+def test_ovs_ofctl_is_shown_the_slices_ports_and_packets(lab: Lab, protocol: str) -> None:
+    ofctl = OfCtl(lab, protocol)
+    controllers = [f"tcp:127.0.0.1:{port}" for port in SWITCHES]
+    attachments = [{"dpid": "0x0000000000000001", "ports": [1, 2]}]
+    alice = a_slice("alice", A, *controllers, presentation="transparent", attachments=attachments)
+    lab.run_vmoc(alice, a_slice("bob", B), **BUILTIN)
+    lab.bridge(protocols=[protocol])
+    shown = ofctl.run(VIRTUAL, "show").text
+    assert f"dpid:{A << 48 | 1:016x}" in shown
+    assert re.findall(r"^(\w+)\(br0", shown, re.MULTILINE) == ["1", "2"]
+    if protocol == "OpenFlow13":
+        features = ofctl.run(VIRTUAL, "dump-table-features")
+        assert features.status == 0
+        assert "table 0:" in features.text
+        assert "push_vlan" not in features.text
+        miss = ofctl.run(VIRTUAL, "add-flow", "priority=0,actions=CONTROLLER:65535")
+        assert miss.status == 0, miss
+    words = ("ovs-ofctl", "--no-names", "-O", protocol, "monitor", VIRTUAL, "65535")
+    monitor = lab.process("monitor", *words)
+
+    def reported(mark: bytes) -> bool:
+        lab.wire("br0p1").send(frame(BROADCAST, "02:00:00:00:00:01", mark, vlan=A))
+        return "PACKET_IN" in monitor.output()
+
+    wait_until(lambda: reported(b"for the monitor"), "the monitor to print a packet-in")
+    assert "dl_vlan" not in monitor.output(), "a transparent slice's frames have no tag"
+    assert "in_port=1" in monitor.output()
+    lab.talk(B, "br0p1", "br0p3")

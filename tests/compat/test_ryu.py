@@ -61,7 +61,9 @@ def test_it_discovers_the_slices_topology(lab: Lab, ryu_programs: Path) -> None:
     """Its LLDP frames stay in the slice's VLAN, so it sees that slice's ports and links and nothing else."""
     process = ryu(lab, ryu_programs, "--observe-links", "ryu.app.rest_topology", "ryu.app.ofctl_rest")
     attachments = [{"dpid": "0x0000000000000001", "ports": [1, 9]}, {"dpid": "0x0000000000000002", "ports": [1, 9]}]
-    lab.run_vmoc(a_slice("alice", A, ALICE, presentation="transparent", attachments=attachments), a_slice("bob", B), **BUILTIN)
+    lab.run_vmoc(
+        a_slice("alice", A, ALICE, presentation="transparent", attachments=attachments), a_slice("bob", B), **BUILTIN
+    )
     for bridge, dpid in (("br0", 1), ("br1", 2)):
         lab.bridge(bridge, dpid, ports=2, protocols=["OpenFlow13"], controllers=[])
     lab.ovs.add_patch("br0", 9, "br1", 9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class Lab:
         for name in names:
             addresses = [one.address for key, one in self.controllers.items() if key[0] == name]
             slices.append({"id": OWNER[name], "segments": [segment(name, addresses, every)]})
-        self.vmoc = VmocProcess(directory, {"limits": dict(LIMITS), "timers": {}, "slices": slices} | config)
+        timers = {"audit": 0} | config.pop("timers", {})
+        self.vmoc = VmocProcess(directory, {"limits": dict(LIMITS), "timers": timers, "slices": slices} | config)
         self.switch = MockSwitch(self.vmoc.address, DPID, of.V10)
         self.closed: set[str] = set()
         """Whose connection the vector ends."""
@@ -303,13 +305,26 @@ class Lab:
 
     # --- management --------------------------------------------------------------------------------------------------
 
-    def reload(self, slices: list[dict[str, Any]], *, expect: str = "applied") -> str:
-        """Write other slices into the file and reload; what the log says about it."""
-        word = {"applied": "config-reloaded", "rejected": "config-rejected"}[expect]
-        before = self.vmoc.log()
+    def reload(self, slices: list[dict[str, Any]], *, result: str = "applied", says: str = "") -> None:
+        """Write other slices into the file and reload; the log then says so."""
+        before = self.vmoc.config["slices"]
+        log, count = len(self.vmoc.log()), self.metric("vmoc_config_reloads_total", f'result="{result}"')
         self.vmoc.reload(slices=slices)
-        wait_until(lambda: self.vmoc.log().count(word) > before.count(word), f"{word} in\n{before[-2000:]}")
-        return self.vmoc.log()[len(before) :]
+
+        def done() -> bool:
+            return self.metric("vmoc_config_reloads_total", f'result="{result}"') > count
+
+        wait_until(done, f"a reload that is {result}")
+        wait_until(lambda: says in self.vmoc.log()[log:], f"{says!r} in the log:\n{self.vmoc.log()[log:]}")
+        if result == "rejected":
+            self.vmoc.write_config(slices=before)
+
+    def metric(self, name: str, label: str) -> float:
+        """The value of one metric."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.vmoc.metrics_port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        found = [line.rsplit(" ", 1)[1] for line in lines if line.startswith(f"{name}{{{label}")]
+        return float(found[0]) if found else 0.0
 
     def slices(self, **changes: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """The slices as configured, with the segments of some changed (None: without that slice)."""

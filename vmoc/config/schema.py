@@ -132,7 +132,7 @@ class PolicySection(Section):
     qinq: Annotated[bool, v.on_off()] = _POLICY["qinq"]
     mpls: Annotated[bool, v.on_off()] = _POLICY["mpls"]
     pcp: Annotated[str, v.choice("pass", "reject")] = _POLICY["pcp"]
-    buffers: Annotated[str, v.choice("none", later=("pool",))] = _POLICY["buffers"]
+    buffers: Annotated[str, v.buffers()] = _POLICY["buffers"]
     port_counters: Annotated[str, v.choice("auto", "real", "hidden")] = _POLICY["port_counters"]
     pipeline: Annotated[str, v.choice("direct", later=("admission",))] = _POLICY["pipeline"]
     vlan_port_sharing: Annotated[bool, v.on_off(later=True)] = _POLICY["vlan_port_sharing"]

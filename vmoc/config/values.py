@@ -23,6 +23,7 @@ from vmoc.model import SLICE_ID, Endpoint, parse_dpid
 from vmoc.registry import LOCAL_PORT
 
 PORT_MAX: Final = 0xFFFFFEFF
+MOST_BUFFERS: Final = 65535
 OURS: Final = "vmoc"
 """The type of errors whose message is ours, complete."""
 
@@ -108,6 +109,20 @@ def choice(*allowed: str, later: tuple[str, ...] = ()) -> Kind:
         raise OutOfShapeError(f"must be {either}, not {found(value)}{hint}")
 
     return Kind(read, {"type": "string", "enum": [str(word) for word in allowed]})
+
+
+def buffers() -> Kind:
+    """``none`` or ``pool:N``: how many whole packets are kept per virtual datapath."""
+
+    def read(value: object) -> object:
+        if value == "none":
+            return value
+        word, _, size = str(value).partition(":")
+        if word == "pool" and size.isdigit() and 1 <= int(size) <= MOST_BUFFERS:
+            return f"pool:{int(size)}"
+        raise OutOfShapeError(f"must be none or pool:N with N 1..{MOST_BUFFERS}, not {found(value)}")
+
+    return Kind(read, {"type": "string", "pattern": "^(none|pool:[0-9]{1,5})$"})
 
 
 def on_off(*, later: bool = False) -> Kind:

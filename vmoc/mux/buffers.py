@@ -20,10 +20,10 @@ USED_REMEMBERED: Final = 1024
 class BufferPool:
     """The last ``size`` packets of one virtual datapath: (in_port, frame as the controller knows it)."""
 
-    __slots__ = ("_frames", "_random", "_size", "_used")
+    __slots__ = ("_frames", "_random", "_used", "size")
 
     def __init__(self, size: int, random: Random) -> None:
-        self._size = size
+        self.size = size
         self._random = random
         self._frames: OrderedDict[int, tuple[int, bytes]] = OrderedDict()
         self._used: OrderedDict[int, None] = OrderedDict()
@@ -38,15 +38,19 @@ class BufferPool:
             if number not in self._frames and number not in self._used:
                 break
         self._frames[number] = (in_port, frame)
-        if len(self._frames) > self._size:
+        if len(self._frames) > self.size:
             self._frames.popitem(last=False)
         return number
 
+    def check(self, number: int) -> None:
+        """Raise what ``use`` would, without using anything up."""
+        if number not in self._frames:
+            raise Refused(errors.BUFFER_EMPTY if number in self._used else errors.BUFFER_ID, f"buffer {number:#x}")
+
     def use(self, number: int) -> tuple[int, bytes]:
         """The frame of an id, once; ``BUFFER_EMPTY`` the second time, ``BUFFER_ID`` for one never given."""
-        found = self._frames.pop(number, None)
-        if found is None:
-            raise Refused(errors.BUFFER_EMPTY if number in self._used else errors.BUFFER_ID, f"buffer {number:#x}")
+        self.check(number)
+        found = self._frames.pop(number)
         self._used[number] = None
         if len(self._used) > USED_REMEMBERED:
             self._used.popitem(last=False)

@@ -108,8 +108,6 @@ class Mux:
 
     def south_lost(self, session: SouthSession, why: str, now: float, reason: str | None = None) -> None:
         """The session is over, for whatever reason."""
-        if session.phase is Phase.CLOSED:
-            return
         early = session.phase is not Phase.JOINED
         session.closed()
         self._south.pop(session.cid, None)
@@ -339,8 +337,7 @@ class Mux:
 
     def _create(self, switch: Switch, owner: Slice, segment: Segment, now: float) -> None:
         attachment = segment.attachment(switch.dpid)
-        if attachment is None:
-            return
+        assert attachment is not None, "only segments on the switch are wanted"
         datapath = VirtualDatapath(self._hub, switch, owner, segment, attachment, now)
         switch.enlist(datapath)
         if switch.up:
@@ -401,7 +398,8 @@ class Mux:
         if owner.limits != limits_before:
             datapath.set_limits(owner.limits, now)
         attachment = segment.attachment(datapath.switch.dpid)
-        if attachment is not None and attachment != datapath.attachment:
+        assert attachment is not None
+        if attachment != datapath.attachment:
             lifecycle.change_ports(datapath.switch, datapath, attachment, now)
         else:
             datapath.regrant()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from vmoc.events import Kind
 from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Presentation, Segment, Slice
 from vmoc.mux.buckets import Bucket
+from vmoc.mux.buffers import BufferPool
 from vmoc.mux.clock import Alarm
 from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named
 from vmoc.mux.groups import GroupTable, MeterTable
@@ -88,6 +89,8 @@ class VirtualDatapath:
         self.generation: int | None = None
         self._said: dict[Kind, float] = {}
         self.flows = FlowTable(switch.version, self.tag, owner.limits.max_flows)
+        size = hub.policy.buffers.partition(":")[2]
+        self.buffers = BufferPool(int(size), hub.random) if size else None
         self.groups = GroupTable(0, owner.limits.max_groups, hub.policy.chain_depth)
         self.meters = MeterTable(switch.meter_pool, owner.limits.max_meters)
         self.set_limits(owner.limits, now)
@@ -184,7 +187,7 @@ class VirtualDatapath:
                 last &= ~(1 << 11)
         else:
             capabilities &= ~0x100  # blocked ports are the operator's
-        return Features(self.dpid, 0, self.grant.n_tables, 0, capabilities, last)
+        return Features(self.dpid, self.buffers.size if self.buffers else 0, self.grant.n_tables, 0, capabilities, last)
 
     # -- selections on the switch ------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Reason, Refused
 from vmoc.events import Kind
-from vmoc.mux import objects, requests
+from vmoc.mux import buffered, objects, requests
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.clock import Alarm
 from vmoc.mux.effects import PauseReading, ResumeReading
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 HELD_LIMIT: Final = 1024
 DEFAULT_MISS_SEND_LEN: Final = 128
 _EMPTY: Final[list[bytes]] = []
+_NO_BUFFER: Final = b"\xff\xff\xff\xff"
 
 
 class NorthSession:
@@ -370,6 +371,9 @@ class NorthSession:
         self.hub.counters.flow_mods += 1
         if self.role is Role.SLAVE:
             raise Refused(errors.ROLE_SLAVE)
+        if datapath.buffers is not None and buffered.names_buffer(message):
+            buffered.flow_mod(self, message, now)
+            return None
         recipe = datapath.flow_policy.recipe(message)
         if recipe is not None:
             pending = switch.pending
@@ -389,20 +393,29 @@ class NorthSession:
 
     def packet_out(self, message: bytes, now: float) -> Bucket | None:
         """PACKET_OUT."""
-        datapath, switch = self.datapath, self.switch
+        datapath = self.datapath
         bucket = datapath.packet_outs
         if bucket.rate and not bucket.take(now):
             return bucket
         self.hub.counters.packet_outs += 1
         if self.role is Role.SLAVE:
             raise Refused(errors.ROLE_SLAVE)
+        if datapath.buffers is not None and len(message) >= 24 and message[8:12] != _NO_BUFFER:
+            self.send_packet(buffered.complete(datapath, message), message, now)
+        else:
+            self.send_packet(message, message, now)
+        return None
+
+    def send_packet(self, message: bytes, given: bytes, now: float) -> None:
+        """Vet a PACKET_OUT and write it; ``given`` is the controller's own message behind it."""
+        datapath, switch = self.datapath, self.switch
         pending = switch.pending
         xid = pending.fresh()
         data = datapath.packet_policy.vet(message, xid)
         if isinstance(data, Refusal):
-            self.refuse(message, data, now)
-            return None
-        pending.waiting[xid] = Sent(Expected.NOTHING, self, message)
+            self.refuse(given, data, now)
+            return
+        pending.waiting[xid] = Sent(Expected.NOTHING, self, given)
         switch.write(data)
         if len(data) > switch.HEAVY:
             datapath.heavy += len(data)
@@ -410,7 +423,6 @@ class NorthSession:
         unacked.append(xid)
         if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:
             switch.acknowledge(datapath, now)
-        return None
 
 
 def _not_ours(version: int, kind: int) -> Refusal:

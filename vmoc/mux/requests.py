@@ -188,19 +188,23 @@ def barrier(session: NorthSession, message: bytes, now: float) -> Bucket | None:
     return None
 
 
-def flow_mod(session: NorthSession, message: bytes, now: float) -> None:
-    """FLOW_MOD by the whole chain: policy, then the shadow, then as many messages as it takes."""
+def flow_mod(session: NorthSession, message: bytes, now: float, bare: bytes | None = None) -> bool:
+    """FLOW_MOD by the whole chain: policy, then the shadow, then as many messages as it takes.
+
+    ``bare`` is the message without the buffer it names, if it names one.
+    Returns whether it was allowed.
+    """
     datapath, switch = session.datapath, session.switch
-    change = datapath.flow_policy.vet(message)
+    change = datapath.flow_policy.vet(message if bare is None else bare)
     if isinstance(change, Refusal):
         session.refuse(message, change, now)
-        return
+        return False
     plan = datapath.flows.plan(change)
     if isinstance(plan, Refusal):
         session.refuse(message, plan, now)
         if plan.reason is errors.FLOW_QUOTA:
             datapath.say(Kind.QUOTA, now, plan.detail, str(session.link.endpoint))
-        return
+        return False
     # A selection looked at every flow; a controller that does that often pays for it.
     if change.command != v10.ADD and len(datapath.flows) > 256 and datapath.flow_mods.rate:
         datapath.flow_mods.charge(len(datapath.flows) / 256)
@@ -216,6 +220,7 @@ def flow_mod(session: NorthSession, message: bytes, now: float) -> None:
         for port in sorted(datapath.guards):
             switch.send_own(datapath.guard(port), now, datapath)
         switch.barrier(datapath, None, b"", now)
+    return True
 
 
 def statistics_request(session: NorthSession, message: bytes, now: float) -> Bucket | None:

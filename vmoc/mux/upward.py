@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import operator
+from vmoc.mux import buffered, operator
 from vmoc.mux.classify import UNTAGGED, classify13, delivered_match, frame_vid
 from vmoc.mux.flows import SERIAL_BITS, Entry, is_table_miss, virtual_cookie, virtual_match, virtual_priority
 from vmoc.openflow import header, v10, v13
@@ -169,12 +169,22 @@ def _deliver(datapath: VirtualDatapath, message: bytes, reason: int, in_port: in
         datapath.say(Kind.DROPPED, now, "packet-ins come faster than the slice's rate")
         return
     counters.packet_ins += 1
+    if datapath.buffers is not None:
+        message = buffered.offer(datapath, message, reason, in_port)
+        _deliver_filtered(datapath, message, reason, in_port, now)
+        return
     cids = datapath.packet_in_cids
     if len(cids) == len(datapath.sessions) and cids and reason < 2:
         writes = hub.writes
         for cid in cids:
             writes[cid].append(message)
         return
+    _deliver_filtered(datapath, message, reason, in_port, now)
+
+
+def _deliver_filtered(datapath: VirtualDatapath, message: bytes, reason: int, in_port: int, now: float) -> None:
+    """One controller at a time: its masks, its role, whether it keeps up, how much of a packet it wants."""
+    counters = datapath.hub.counters
     if in_port in datapath.no_packet_in:
         counters.dropped_packet_ins["down"] += 1
         return
@@ -188,7 +198,7 @@ def _deliver(datapath: VirtualDatapath, message: bytes, reason: int, in_port: in
             datapath.say(Kind.DROPPED, now, text, str(session.link.endpoint))
             taken = True
         else:
-            session.relay(message)
+            session.relay(message if datapath.buffers is None else buffered.cut(session, message, reason))
             taken = True
     if not taken:
         counters.dropped_packet_ins["down"] += 1

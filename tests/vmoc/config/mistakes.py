@@ -127,15 +127,13 @@ MISTAKES = {
     ),
     "policy word": ("policy: {pcp: drop}", 1, 15, "policy.pcp", "must be pass or reject, not 'drop'"),
     "policy switch": ("policy: {mpls: maybe}", 1, 16, "policy.mpls", "must be on or off, not 'maybe'"),
-    "qinq": ("policy: {qinq: on}", 1, 16, "policy.qinq", "on is not available in this version; use off"),
-    "mpls": ("policy: {mpls: yes}", 1, 16, "policy.mpls", "on is not available in this version; use off"),
     "sharing": ("policy: {vlan_port_sharing: on}", 1, 29, "policy.vlan_port_sharing", "on is not available in this"),
     "buffers": (
-        "policy: {buffers: pool:64}",
+        "policy: {buffers: pool:0}",
         1,
         19,
         "policy.buffers",
-        "'pool:64' is not available in this version; use none",
+        "must be none or pool:N with N 1..65535, not 'pool:0'",
     ),
     "pipeline": (
         "policy: {pipeline: admission}",

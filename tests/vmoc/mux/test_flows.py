@@ -446,6 +446,39 @@ def test_the_error_of_a_switch_comes_with_the_controllers_own_bytes(version: int
 
 
 @BOTH
+def test_what_was_replaced_is_forgotten_when_the_switch_has_said_so(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    for number in range(5):
+        a.add(2, eth_dst=X, cookie=number)
+    assert len(table(book).by_serial) == 5
+    book.advance(1.1)
+    assert len(table(book).by_serial) == 1
+    assert table(book).by_identity.popitem()[1].previous is None
+    assert len(switch.flows(100)) == 1
+
+
+@BOTH
+def test_two_replacements_of_which_the_first_is_refused(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(1, eth_dst=X, cookie=1)
+    book.advance(2)
+    switch.inbox.clear()
+    switch.answering = False
+    a.add(2, eth_dst=X, cookie=2)
+    a.add(3, eth_dst=X, cookie=3)
+    first, second = switch.take("flow_mod")
+    switch.error(first, *full(version))
+    switch.answering = True
+    switch.does(lambda model: model._handle(model.peers[-1], second))
+    assert shown(a) == [(X, 3, 3)]
+    book.advance(1.5)
+    a.request("barrier_request")
+    assert len(table(book).by_serial) == 1
+
+
+@BOTH
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_refused_add_costs_no_quota(version: int, quick: bool):
     book, switch = scene(version, policy=NO_ERRORS)

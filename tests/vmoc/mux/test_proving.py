@@ -426,8 +426,8 @@ def test_slices_that_change_while_the_switch_is_being_looked_at(version: int, ho
     switch = book.dial_in(model=model)
     switch.hold(hold)
     switch.send(of.hello(version, 0, model.versions))
-    for _ in range(3):  # one answer at a time, slices changing in between
-        book.adopt(*FOUR[1:], ERIN)
+    for wanted in ((UMA, TINA), (*FOUR[1:], ERIN), (BOB, TINA), (*FOUR[1:], ERIN)):
+        book.adopt(*wanted)  # one answer at a time, slices changing in between
         due, model.held = model.held[:1], model.held[1:]
         switch.send(*due)
     switch.release()
@@ -436,6 +436,24 @@ def test_slices_that_change_while_the_switch_is_being_looked_at(version: int, ho
     assert switch.flows(600) == [], "proven empty although it came late"
     assert len(switch.guards(600)) == 6
     assert switch.guards(100) == []
+
+
+@BOTH
+def test_a_segment_that_goes_while_its_vlan_is_flushed(version: int):
+    book, switch = scene(version)
+    switch.hold("stats_reply")
+    book.adopt(*FOUR, ERIN)
+    book.adopt(*FOUR)
+    switch.release()
+    book.advance(2)
+    assert len(book.attempts) == 4
+    assert switch.flows(600, guards=True) == []
+    switch.hold("barrier_reply")
+    book.adopt(*FOUR, ERIN)
+    book.adopt(*FOUR)
+    switch.release()
+    assert len(book.attempts) == 4
+    assert switch.flows(600, guards=True) == []
 
 
 @BOTH

@@ -133,7 +133,7 @@ def test_every_type_is_explained_refused_or_said_to_be_another_matter(version: i
     assert {"HELLO", "BARRIER_REQUEST", "PORT_MOD", "SET_CONFIG"} <= other
     assert {"PACKET_IN", "FEATURES_REPLY", "BARRIER_REPLY", "FLOW_REMOVED", "TYPE_34"} <= refused
     assert not {"FLOW_MOD", "PACKET_OUT", "GROUP_MOD", "METER_MOD"} & (other | refused)
-    with pytest.raises(NotExplained, match="^HELLO is answered or passed on"):
+    with pytest.raises(NotExplained, match=r"^HELLO is answered or passed on"):
         explain(tagged(version), header.message(version, header.HELLO, 0))
 
 
