@@ -190,6 +190,7 @@ class Policy:
     vlan_port_sharing: bool = False
     foreign_flows: str = "delete"
     on_restart: str = "journal"
+    flush_on_connect: bool = False
     max_tables: int = 254
     max_buckets: int = 32
     chain_depth: int = 4

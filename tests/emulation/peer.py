@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.emulation.layout import Message, message
 
+WRITE_AT_MOST = 262144
 TIMEOUT = 8.0  # seconds a test waits for what should take milliseconds
 
 
@@ -238,7 +239,7 @@ class Peer:
     def _write(self) -> None:
         while self._out:
             with self.changed:
-                part = bytes(self._out[: self.chunk]) if self.chunk else bytes(self._out)
+                part = bytes(self._out[: self.chunk or WRITE_AT_MOST])
             try:
                 sent = self._sock.send(part)
             except BlockingIOError:

@@ -55,11 +55,11 @@ def test_packet_ins_reach_their_owner_only(scene: Scene) -> None:
     [(4, E(VLAN_A)), (1, E(VLAN_B)), (2, E()), (2, E(0)), (2, E(999)), (2, E(VLAN_A, tpid=0x9100)), (2, b"\x81\x00")],
     ids=["A-on-B's-port", "B-on-A's-port", "untagged", "priority-tag", "unowned-vlan", "other-tag", "two-bytes"],
 )
-def test_packet_ins_of_nobody_reach_nobody(scene13: Scene, port: int, frame: bytes) -> None:
-    scene13.switch.packet_in(port, frame)
-    scene13.fence()
-    scene13.A.expect_nothing()
-    scene13.B.expect_nothing()
+def test_packet_ins_of_nobody_reach_nobody(scene: Scene, port: int, frame: bytes) -> None:
+    scene.switch.packet_in(port, frame)
+    scene.fence()
+    scene.A.expect_nothing()
+    scene.B.expect_nothing()
 
 
 def test_port_changes_reach_those_who_have_the_port(scene: Scene) -> None:

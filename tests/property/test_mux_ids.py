@@ -95,7 +95,11 @@ def test_the_vlan_scheme_is_injective(one: tuple[int, int], other: tuple[int, in
 
 
 @settings(max_examples=25)
-@given(st.lists(st.builds(lambda high, low: high << 48 | low, st.integers(0, 3), st.integers(1, 3)), max_size=6, unique=True))
+@given(
+    st.lists(
+        st.builds(lambda high, low: high << 48 | low, st.integers(0, 3), st.integers(1, 3)), max_size=6, unique=True
+    )
+)
 def test_no_controller_is_ever_shown_a_dpid_twice(dpids: list[int]):
     shared = [piece(f"s{vlan}", vlan, dpid=None, controllers=("one",)) for vlan in (1, 2)]
     book = Playbook(tuple(shared))

@@ -135,6 +135,7 @@ class PolicySection(Section):
     buffers: Annotated[str, v.buffers()] = _POLICY["buffers"]
     port_counters: Annotated[str, v.choice("auto", "real", "hidden")] = _POLICY["port_counters"]
     pipeline: Annotated[str, v.choice("direct", later=("admission",))] = _POLICY["pipeline"]
+    flush_on_connect: Annotated[bool, v.on_off()] = _POLICY["flush_on_connect"]
     vlan_port_sharing: Annotated[bool, v.on_off(later=True)] = _POLICY["vlan_port_sharing"]
     foreign_flows: Annotated[str, v.choice("delete", "keep")] = _POLICY["foreign_flows"]
     on_restart: Annotated[str, v.choice("journal", "flush")] = _POLICY["on_restart"]

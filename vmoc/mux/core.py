@@ -34,6 +34,8 @@ from vmoc.openflow.header import OF10
 from vmoc.registry import Snapshot
 
 ABSENT_SWITCHES = 1024
+CLOSING = 0.02
+"""Seconds the ends of a removed slice's controller connections are ahead of the deletion of its flows (vetting D.3)."""
 
 
 class Mux:
@@ -64,6 +66,8 @@ class Mux:
         self._switches: dict[tuple[int, int], Switch] = {}
         self._links = Links(self._hub)
         self._held: dict[tuple[int, int], SouthSession] = {}
+        self._leaving: dict[tuple[tuple[int, int], int], float] = {}
+        """By switch and VLAN: when the flows of the slice that left are going to be deleted."""
         self._draining = False
 
     # -- output, time, views -----------------------------------------------------------------------
@@ -340,8 +344,17 @@ class Mux:
         assert attachment is not None, "only segments on the switch are wanted"
         datapath = VirtualDatapath(self._hub, switch, owner, segment, attachment, now)
         switch.enlist(datapath)
-        if switch.up:
+        leaving = self._leaving.get((switch.key, datapath.vlan))
+        if switch.up and leaving is None:
             self._prove(datapath, now)
+        elif switch.up and leaving is not None:
+            session = switch.session
+
+            def prove(when: float) -> None:
+                if switch.session is session and datapath.state is State.PENDING:
+                    self._prove(datapath, when)
+
+            self._hub.clock.at(leaving, prove)  # after the one before has been deleted, not before
         # Else the switch's own arrival brings it up.
 
     def _prove(self, datapath: VirtualDatapath, now: float) -> None:
@@ -408,6 +421,7 @@ class Mux:
     def _remove(self, datapath: VirtualDatapath, now: float) -> None:
         switch = datapath.switch
         datapath.enter(State.GONE, now, "removed")
+        connected = any(link.session is not None for link in datapath.links.values())
         self._links.drop_all(datapath, now)
         if switch.datapaths.get(datapath.vlan) is datapath:
             del switch.datapaths[datapath.vlan]
@@ -421,7 +435,18 @@ class Mux:
             if not clean:
                 self._report_tainted(datapath)
 
-        proving.flush(switch, datapath, flushed, now)
+        session, place = switch.session, (switch.key, datapath.vlan)
+
+        def delete(when: float) -> None:
+            self._leaving.pop(place, None)
+            if switch.session is session:
+                proving.flush(switch, datapath, flushed, when)
+
+        if connected:
+            self._leaving[place] = now + CLOSING
+            self._hub.clock.at(now + CLOSING, delete)
+        else:
+            proving.flush(switch, datapath, flushed, now)
 
     # -- the view ----------------------------------------------------------------------------------
 

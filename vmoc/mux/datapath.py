@@ -19,6 +19,7 @@ from vmoc.mux.clock import Alarm
 from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named
 from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
+from vmoc.mux.suppress import Excess
 from vmoc.openflow import v10, v13
 from vmoc.openflow.features import LOCAL, LOCAL10, NO_FLOOD10, NO_PACKET_IN, Features, Port
 from vmoc.openflow.v10 import flow as f10
@@ -82,6 +83,7 @@ class VirtualDatapath:
         self.no_packet_in: frozenset[int] = frozenset()
         self.unacked: list[int] = []
         self.unsettled = 0
+        self.excess = Excess()
         self.heavy = 0
         self.ack_alarm: Alarm | None = None
         self.standalone_alarm: Alarm | None = None

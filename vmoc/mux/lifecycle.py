@@ -197,6 +197,8 @@ def change_ports(switch: Switch, datapath: VirtualDatapath, attachment: Attachme
 
 def controller_came(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
     """The first controller takes over from whatever stood in for it."""
+    if switch.hub.policy.flush_on_connect and not datapath.sessions:
+        _delete_own(switch, datapath, now)
     identity = datapath.standalone_identity
     forget_standalone(datapath)
     if identity is not None and identity not in datapath.flows.by_identity:
@@ -209,16 +211,21 @@ def controller_left(switch: Switch, datapath: VirtualDatapath, now: float) -> No
         return
     datapath.generation = None
     if datapath.fail_mode is FailMode.FLUSH:
-        entries = list(datapath.flows.by_serial.values())
-        for entry in entries:
-            datapath.flows.kill(entry)
-        switch.send_own(datapath.scope_delete(own_only=True), now, datapath)
-        if switch.version == OF10:
-            for port in sorted(datapath.guards):
-                switch.send_own(datapath.guard(port), now, datapath)
-        switch.after_barrier(lambda _, when: datapath.flows.forget_dead(entries), now, datapath)
+        _delete_own(switch, datapath, now)
     else:
         await_controller(switch, datapath, now)
+
+
+def _delete_own(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
+    """Delete the slice's flows and leave the guards."""
+    entries = list(datapath.flows.by_serial.values())
+    for entry in entries:
+        datapath.flows.kill(entry)
+    switch.send_own(datapath.scope_delete(own_only=True), now, datapath)
+    if switch.version == OF10:
+        for port in sorted(datapath.guards):
+            switch.send_own(datapath.guard(port), now, datapath)
+    switch.after_barrier(lambda _, when: datapath.flows.forget_dead(entries), now, datapath)
 
 
 # -- standing in for a controller ----------------------------------------------------------------------

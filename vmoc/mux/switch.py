@@ -23,6 +23,7 @@ from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, virtual_flags
 from vmoc.mux.groups import SLOT_MAX, MeterPool
 from vmoc.mux.hub import Hub
 from vmoc.mux.pending import Expected, Request, Sent
+from vmoc.mux.suppress import Nobody
 from vmoc.mux.tablefeatures import TableCache
 from vmoc.mux.xids import Pending
 from vmoc.openflow import header, names, stats, v10, v13
@@ -92,6 +93,7 @@ class Switch:
         self.group_features: tuple[int, ...] | None = None
         self.meter_features: tuple[int, ...] | None = None
         self.tables = TableCache()
+        self.nobody = Nobody()
         self._tag = hub.random.randrange(1, 0xFFFD)
         self._slot = 0
         self._bad: list[float] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import buffered, operator
+from vmoc.mux import buffered, operator, suppress
 from vmoc.mux.classify import UNTAGGED, classify13, delivered_match, frame_vid
 from vmoc.mux.flows import SERIAL_BITS, Entry, is_table_miss, virtual_cookie, virtual_match, virtual_priority
 from vmoc.openflow import header, v10, v13
@@ -39,7 +39,7 @@ def packet_in10(switch: Switch, message: bytes, now: float) -> None:
         vid = frame_vid(message, 18)
     datapath = switch.datapaths.get(switch.native_vlan or vid)
     if datapath is None:
-        _nobody(switch, message, in_port, vid)
+        _nobody(switch, message, in_port, vid, now)
         return
     if in_port not in datapath.grant.ports and not (in_port in (v10.NONE, v10.CONTROLLER) and message[16] == 1):
         counters.dropped_packet_ins["foreign-port"] += 1
@@ -101,7 +101,7 @@ def _packet_in13_any(switch: Switch, message: bytes, now: float) -> None:
         return
     datapath = switch.datapaths.get(switch.native_vlan or found.vid)
     if datapath is None:
-        _nobody(switch, message, found.in_port, found.vid)
+        _nobody(switch, message, found.in_port, found.vid, now)
         return
     echoed = found.in_port in (v13.CONTROLLER, v13.ANY) and message[14] == v13.REASON_ACTION
     if found.in_port not in datapath.grant.ports and not echoed:
@@ -152,7 +152,8 @@ def _cookie(switch: Switch, datapath: VirtualDatapath, message: bytes) -> tuple[
     return reason, _NO_COOKIE
 
 
-def _nobody(switch: Switch, message: bytes, in_port: int, vid: int) -> None:
+def _nobody(switch: Switch, message: bytes, in_port: int, vid: int, now: float) -> None:
+    suppress.nobody(switch, in_port, vid, now)
     switch.hub.counters.count_unclassified(switch.dpid, in_port, vid)
     operator.packet_in(switch, message)
 
@@ -167,6 +168,7 @@ def _deliver(datapath: VirtualDatapath, message: bytes, reason: int, in_port: in
     if bucket.rate and not bucket.take(now):
         counters.dropped_packet_ins["rate"] += 1
         datapath.say(Kind.DROPPED, now, "packet-ins come faster than the slice's rate")
+        suppress.excess(datapath, in_port, now)
         return
     counters.packet_ins += 1
     if datapath.buffers is not None:

@@ -37,9 +37,7 @@ def outputs(version: int, flow: object) -> list[int]:
 
 def shown(a: ControllerEnd) -> list[tuple[int, int, int]]:
     """(eth_dst, cookie, first output) of what the controller is told it has."""
-    return sorted(
-        (s.match.get("eth_dst", (0, 0))[0], s.cookie, outputs(a.version, s)[0]) for s in a.flow_stats()
-    )
+    return sorted((s.match.get("eth_dst", (0, 0))[0], s.cookie, outputs(a.version, s)[0]) for s in a.flow_stats())
 
 
 def table(book: Playbook, vlan: int = 100) -> FlowTable:

@@ -93,6 +93,14 @@ def test_one_that_cannot_is_told_and_tried_again_later(version: int, hello: byte
 
 
 @BOTH
+def test_nothing_is_handled_after_the_connection_was_given_up(version: int):
+    book, end = ungreeted(version)
+    end.send(of.hello(6, 9, (6,)), of.message(version, "echo_request"), of.message(version, "features_request"))
+    assert [m.name for m in end.inbox] == ["hello", "error"]
+    assert not end.open and book.at("bob").open
+
+
+@BOTH
 def test_nothing_is_handled_before_hello(version: int):
     book, end = ungreeted(version)
     end.send(of.message(version, "echo_request"))

@@ -129,7 +129,9 @@ def test_wrong_sizes_are_refused(version: int, name: str):
     assert not switch.inbox
 
 
-@pytest.mark.parametrize("name", ["role_request", "get_async_request", "set_async", "table_mod", "group_mod", "meter_mod"])
+@pytest.mark.parametrize(
+    "name", ["role_request", "get_async_request", "set_async", "table_mod", "group_mod", "meter_mod"]
+)
 def test_wrong_sizes_of_1_3(name: str):
     book, _ = scene(V13)
     a = book.at("alice")
@@ -165,7 +167,9 @@ def test_an_experimenter_message_too_short_to_name_one(version: int):
 # -- PORT_MOD (vectors 269..272) ------------------------------------------------------------------------
 
 
-def port_mod(switch: SwitchEnd, port: int, config: int, mask: int, advertise: int = 0, hw: bytes | None = None) -> bytes:
+def port_mod(
+    switch: SwitchEnd, port: int, config: int, mask: int, advertise: int = 0, hw: bytes | None = None
+) -> bytes:
     hw = (switch.model.ports[port].hw if port in switch.model.ports else bytes(6)) if hw is None else hw
     if switch.version == V10:
         return of.message(V10, "port_mod", struct.pack("!H6sIII4x", port, hw, config, mask, advertise), 3)

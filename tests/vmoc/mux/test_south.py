@@ -172,6 +172,24 @@ def test_early_messages_are_not_routed_and_echo_is_answered():
     assert switch.open and not book.told(Kind.SWITCH_UP)
 
 
+@pytest.mark.parametrize("version", [V10, V13])
+def test_a_whole_handshake_in_one_chunk(version: int):
+    book = Playbook()
+    switch = book.dial_in(version=version)
+    (features,) = switch.model.answer(of.message(version, "features_request", b"", 1))
+    switch.send(of.hello(version, 0, switch.model.versions), features, of.message(version, "echo_request", b"x", 5))
+    assert len(book.controllers()) == 4
+    assert switch.log("echo_reply")[0].xid == 5
+
+
+def test_nothing_is_handled_after_the_connection_was_given_up():
+    book = Playbook(versions=frozenset({4}))
+    switch = book.dial_in()
+    switch.send(of.hello(1), of.message(1, "echo_request"), of.message(1, "features_reply", bytes(24)))
+    assert not switch.open
+    assert not switch.log("echo_reply")
+
+
 def test_an_auxiliary_connection_is_refused():
     book = Playbook()
     switch = book.dial_in(version=V13, mute={"features_reply"})

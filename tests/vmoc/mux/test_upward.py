@@ -75,9 +75,7 @@ def test_a_foreign_port_is_nobodys(version: int, port: int | str, vlan: int):
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "frame", [E(), E(0), E(100, tpid=0x9100), E(999), LLDP + b"\x88\xcc" + bytes(46), E(100)[:17]]
-)
+@pytest.mark.parametrize("frame", [E(), E(0), E(100, tpid=0x9100), E(999), LLDP + b"\x88\xcc" + bytes(46), E(100)[:17]])
 def test_unclassified_frames_are_counted_and_dropped(version: int, frame: bytes):
     book, switch = scene(version)
     switch.packet_in(2, frame)

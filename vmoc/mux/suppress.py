@@ -1,0 +1,114 @@
+"""Packet-ins nobody can use are stopped at the switch, for a moment at a time (vetting A.10, B.1).
+
+A slice far above its packet-in rate, and a VLAN that has no owner, cost the
+switch and this process work for every frame. A drop entry of lowest priority
+with a hard timeout ends that; while the cause lasts it is put back.
+
+Rules of this file: such an entry carries the proxy's own tag; it is never
+installed under an identity a slice's flow has; what is counted is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmoc.mux.flows import SERIAL_BITS
+from vmoc.openflow import v10
+from vmoc.openflow.header import OF10
+from vmoc.openflow.v10 import flow as f10
+from vmoc.openflow.v10 import match as m10
+from vmoc.openflow.v13 import flow as f13
+from vmoc.openflow.v13 import oxm
+
+if TYPE_CHECKING:
+    from vmoc.mux.datapath import VirtualDatapath
+    from vmoc.mux.switch import Switch
+
+SUSTAINED: Final = 5.0
+"""Seconds a slice may be above its rate before its port is quietened."""
+GAP: Final = 1.0
+"""Seconds without excess after which it counts anew."""
+SLICE_SECONDS: Final = 1
+NOBODY_RATE: Final = 10
+"""Packet-ins per second of one (port, VLAN) without an owner."""
+NOBODY_SECONDS: Final = 5
+TRACKED: Final = 4096
+_COOKIE: Final = 0xFFFE << SERIAL_BITS | 3
+
+
+class Excess:
+    """How long a virtual datapath has been above its packet-in rate."""
+
+    __slots__ = ("_last", "_quiet_until", "_since")
+
+    def __init__(self) -> None:
+        self._since = self._last = self._quiet_until = 0.0
+
+    def seen(self, now: float) -> bool:
+        """One more dropped packet-in; whether it is time to stop them at the switch."""
+        if now - self._last > GAP:
+            self._since = now
+        self._last = now
+        if now - self._since <= SUSTAINED or now < self._quiet_until:
+            return False
+        self._quiet_until = now + SLICE_SECONDS
+        return True
+
+
+class Nobody:
+    """Packet-ins without an owner, per (port, VLAN): count in the present second, and until when it is quiet."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, int], list[float]] = {}
+
+    def seen(self, in_port: int, vid: int, now: float) -> bool:
+        """One more; whether it is time to stop them at the switch."""
+        entry = self._seen.get((in_port, vid))
+        if entry is None:
+            if len(self._seen) >= TRACKED:
+                self._seen.clear()
+            entry = self._seen[in_port, vid] = [now, 0.0, 0.0]
+        if now - entry[0] >= 1.0:
+            entry[0], entry[1] = now, 0.0
+        entry[1] += 1
+        if entry[1] <= NOBODY_RATE or now < entry[2]:
+            return False
+        entry[2] = now + NOBODY_SECONDS
+        return True
+
+
+def excess(datapath: VirtualDatapath, in_port: int, now: float) -> None:
+    """A packet-in of a slice was dropped for its rate."""
+    if not datapath.excess.seen(now):
+        return
+    switch = datapath.switch
+    match = _match(switch, in_port, None if switch.native else datapath.vlan)
+    if b"\0\0\0" + match not in datapath.flows.by_identity and datapath.ready:
+        switch.send_own(_drop(switch, match, SLICE_SECONDS), now, datapath)
+
+
+def nobody(switch: Switch, in_port: int, vid: int, now: float) -> None:
+    """A packet-in had no owner; untagged frames are the operator's and stay."""
+    if (
+        vid > 0
+        and not switch.native
+        and switch.up
+        and in_port in switch.ports
+        and switch.nobody.seen(in_port, vid, now)
+    ):
+        switch.send_own(_drop(switch, _match(switch, in_port, vid), NOBODY_SECONDS), now)
+
+
+def _match(switch: Switch, in_port: int, vid: int | None) -> bytes:
+    if switch.version == OF10:
+        return m10.pack(in_port=in_port) if vid is None else m10.pack(in_port=in_port, dl_vlan=vid)
+    vlan = () if vid is None else ((oxm.VLAN_VID, oxm.VID_PRESENT | vid, None),)
+    return oxm.pack(((oxm.IN_PORT, in_port, None), *vlan))
+
+
+def _drop(switch: Switch, match: bytes, seconds: int) -> bytes:
+    if switch.version == OF10:
+        return f10.flow_mod(0, match, v10.ADD, cookie=_COOKIE, hard=seconds, priority=0)
+    return f13.flow_mod(0, match, v10.ADD, cookie=_COOKIE, hard=seconds, priority=0)
