@@ -88,7 +88,7 @@ def test_it_discovers_the_slices_topology(lab: Lab, ryu_programs: Path) -> None:
 
 def test_its_discovery_frames_are_refused_in_a_tagged_slice(lab: Lab, ryu_programs: Path) -> None:
     """There a controller's frames have the slice's tag; Ryu's LLDP frames have none."""
-    process = ryu(lab, ryu_programs, "--observe-links", "ryu.app.simple_switch_13")
+    process = ryu(lab, ryu_programs, "--observe-links", "ryu.app.rest_topology", "ryu.app.simple_switch_13")
     lab.run_vmoc(a_slice("alice", A, ALICE), a_slice("bob", B), **BUILTIN)
     rack = Rack(lab, "OpenFlow13")
     wait_until(lambda: "reason=packet-vlan" in lab.vmoc.output(), "an LLDP frame to be refused")
