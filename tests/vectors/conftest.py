@@ -13,7 +13,6 @@ from tests.emulation import wire as of
 from tests.vectors.lab import LATER_DPIDS, Lab
 
 NOT_BUILT: dict[int, str] = {
-    241: "TABLE_FEATURES is not answered yet",
     308: "no journal yet",
 }
 """Vectors that fail because the feature they are about is missing. Strict: they must be taken out once it is there."""

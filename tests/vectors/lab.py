@@ -16,7 +16,7 @@ from tests.emulation.waiting import wait_until
 from tests.vectors.mock import MockSwitch, is_guard
 
 DPID = 0xAA
-LATER_DPIDS = range(0x10001, 0x10201)
+LATER_DPIDS = range(0x10001, 0x10101)  # more than there are vectors
 VLAN = {"A": 100, "B": 200, "T": 300, "U": 400}
 OWNER = {"A": "alice", "B": "bob", "T": "tina", "U": "uma"}
 PORTS = {"A": [1, 2, 3], "B": [2, 3, 4], "T": [1, 2, 5], "U": None}

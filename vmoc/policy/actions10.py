@@ -13,16 +13,19 @@ from vmoc.policy.outputs import Outputs
 MAX_LEN = 0xFFFF
 
 
-def narrow(grant: Grant, actions: list[a10.Action], outputs: Outputs) -> list[a10.Action]:
+def narrow(
+    grant: Grant, actions: list[a10.Action], outputs: Outputs, frame: tagstate.Tags | None = None
+) -> list[a10.Action]:
     """The physical actions; raises what the first action that is not allowed raises.
 
     Where an action stands does not matter: a change of VLAN after the last
     output is refused too, which keeps the rule closed under concatenation.
+    ``frame``: the tags of the one frame the actions are for, if that is known.
     """
     physical: list[a10.Action] = []
     tags = grant.policy.qinq and not grant.hides_tag
     if tags:
-        tagstate.follow10(grant.vlan, actions)
+        tagstate.follow10(grant.vlan, actions, frame)
     for action in actions:
         kind = action[0]
         if kind == a10.OUTPUT:

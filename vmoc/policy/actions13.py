@@ -17,25 +17,63 @@ MAX_LEN: Final = 0xFFFF
 _MPLS_TYPES: Final = (0x8847, 0x8848)
 _TAG_TYPES: Final = (0x8100, 0x88A8, 0x9100, 0x88E7)
 
-_UNSETTABLE: Final = frozenset((0, 1, 2, 5, 10, 38, 39))
+_UNSETTABLE: Final = frozenset(
+    (oxm.IN_PORT, oxm.IN_PHY_PORT, oxm.METADATA, oxm.ETH_TYPE, oxm.IP_PROTO, oxm.TUNNEL_ID, oxm.IPV6_EXTHDR)
+)
 _PASSED: Final = frozenset(
     (a13.COPY_TTL_OUT, a13.COPY_TTL_IN, a13.SET_MPLS_TTL, a13.DEC_MPLS_TTL, a13.SET_NW_TTL, a13.DEC_NW_TTL)
 )
+_TAGS: Final = frozenset((a13.PUSH_VLAN, a13.POP_VLAN))
+_LABELS: Final = frozenset((a13.PUSH_MPLS, a13.POP_MPLS))
+
+
+def offered(grant: Grant, *, in_set: bool) -> frozenset[int]:
+    """The action types that ``narrow`` lets pass for some argument: what a slice is told it may use."""
+    kinds = _PASSED | {a13.OUTPUT, a13.GROUP, a13.SET_FIELD}
+    if grant.queues:
+        kinds |= {a13.SET_QUEUE}
+    if grant.policy.qinq and not grant.hides_tag:
+        kinds |= _TAGS
+    if grant.policy.mpls and not in_set:
+        kinds |= _LABELS
+    return kinds
+
+
+def settable(grant: Grant) -> frozenset[int]:
+    """The fields a set_field may name, for some value."""
+    unwanted = set(_UNSETTABLE)
+    if grant.hides_tag:
+        unwanted |= {oxm.VLAN_VID, oxm.VLAN_PCP}
+    elif grant.policy.pcp == "reject":
+        unwanted.add(oxm.VLAN_PCP)
+    return frozenset(oxm.FIELDS.keys() - unwanted)
 
 
 def narrow(
-    grant: Grant, actions: list[a13.Action], outputs: Outputs, *, in_set: bool = False, output_follows: bool = False
+    grant: Grant,
+    actions: list[a13.Action],
+    outputs: Outputs,
+    *,
+    in_set: bool = False,
+    in_bucket: bool = False,
+    output_follows: bool = False,
+    frame: tagstate.Tags | None = None,
 ) -> list[a13.Action]:
     """The physical actions; raises what the first action that is not allowed raises.
 
-    ``in_set``: the list is a set (write-actions, bucket). ``output_follows``: a
-    queue chosen here may still be in force when something later outputs.
+    ``in_set``: the list is a set (write-actions); ``in_bucket``: a group's
+    bucket, which is one too, and whole. ``output_follows``: a queue chosen here
+    may still be in force when something later outputs. ``frame``: the tags of
+    the one frame the actions are for, if that is known.
     """
+    in_set = in_set or in_bucket
     physical: list[a13.Action] = []
     queue: int | None = None
     tags = grant.policy.qinq and not grant.hides_tag
-    if tags:
-        (tagstate.judge_set if in_set else tagstate.follow13)(grant.vlan, actions)
+    if tags and in_set:
+        tagstate.judge_set(grant.vlan, actions)
+    elif tags:
+        tagstate.follow13(grant.vlan, actions, frame)
     for action in actions:
         kind = action[0]
         if kind == a13.OUTPUT:
@@ -45,19 +83,23 @@ def narrow(
         elif kind == a13.SET_FIELD:
             _check_set_field(grant, action[1], action[2], any_vid=tags)
             physical.append(action)
-        elif kind in (a13.PUSH_VLAN, a13.POP_VLAN) and tags:
+        elif kind in _TAGS and tags:
             physical.append(action)
-        elif kind in (a13.PUSH_MPLS, a13.POP_MPLS) and grant.policy.mpls:
+        elif kind in _LABELS and grant.policy.mpls:
             _check_mpls(action, in_set=in_set)
             physical.append(action)
-        elif kind in (a13.PUSH_VLAN, a13.POP_VLAN):
+        elif kind in _TAGS:
             if kind == a13.PUSH_VLAN and action[1] not in (0x8100, 0x88A8) and not grant.hides_tag:
                 raise Refused(errors.ACTION_ARGUMENT, f"push_vlan {action[1]:#06x}")
             raise Refused(errors.VLAN_ACTION, "push_vlan" if kind == a13.PUSH_VLAN else "pop_vlan")
         elif kind == a13.SET_QUEUE:
             queue = action[1]
-            if in_set and not grant.queue_everywhere(queue):
-                raise Refused(errors.FOREIGN_QUEUE, f"queue {queue} is not granted on every port")
+            if in_bucket:  # whatever the order, the queue is for all outputs of the bucket
+                for other in actions:
+                    if other[0] in (a13.OUTPUT, a13.GROUP):
+                        _check_queue(grant, queue, other[1] if other[0] == a13.OUTPUT else None)
+            elif in_set:
+                _check_queue(grant, queue, None)
             physical.append(action)
         elif kind == a13.GROUP:
             group = grant.groups.get(action[1])

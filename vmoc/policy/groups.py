@@ -95,7 +95,7 @@ def _buckets(change: GroupChange) -> str:
             refers.add(watch_group)
             watch_group = known
         refers.update(action[1] for action in bucket.actions if action[0] == a13.GROUP)
-        actions = actions13.narrow(grant, bucket.actions, Outputs(grant, None, in_set=True), in_set=True)
+        actions = actions13.narrow(grant, bucket.actions, Outputs(grant, None, in_set=True), in_bucket=True)
         physical.append(g13.Bucket(bucket.weight, bucket.watch_port, watch_group, actions))
     change.buckets, change.refers = physical, frozenset(refers)
     return f"{len(physical)} bucket(s) allowed"

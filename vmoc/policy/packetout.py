@@ -20,7 +20,7 @@ from vmoc.openflow import v10, v13
 from vmoc.openflow.header import MAX_LENGTH, NO_BUFFER
 from vmoc.openflow.v10 import actions as a10
 from vmoc.openflow.v13 import actions as a13
-from vmoc.policy import actions10, actions13
+from vmoc.policy import actions10, actions13, tagstate
 from vmoc.policy.grant import Grant
 from vmoc.policy.outputs import ANYWHERE, Outputs
 from vmoc.policy.verdict import NOT_OFFERED, Finding, Refusal, Rule, run
@@ -30,6 +30,10 @@ _FIXED13: Final = Struct("!IIH6x")
 _HEAD: Final = Struct("!BBHI")
 ACTIONS_AT: Final = {1: 16, 4: 24}
 _TAGS: Final = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
+_TAG_ACTIONS: Final = {
+    1: frozenset((a10.SET_VLAN_VID, a10.SET_VLAN_PCP, a10.STRIP_VLAN)),
+    4: frozenset((a13.PUSH_VLAN, a13.POP_VLAN, a13.SET_FIELD)),
+}
 
 
 @dataclass(slots=True)
@@ -47,8 +51,8 @@ class PacketOut:
     parsed: list[tuple[Any, ...]] = field(default_factory=list, repr=False)
     not_offered: Refused | None = field(default=None, repr=False)
 
-    names_group: bool = False
-    """Whether it leads to a group: then the verdict holds only as long as that exists."""
+    once: bool = False
+    """Whether the verdict is about more than the bytes in front of the frame: the frame's tags, or a group that may go."""
 
     def message(self, xid: int) -> bytes:
         """The physical PACKET_OUT."""
@@ -104,7 +108,7 @@ class PacketOutPolicy:
         verdict = vet_packet_out(self._grant, data)
         if isinstance(verdict, Refusal):
             return verdict
-        if verdict.frame_at > self.LONGEST or verdict.names_group:
+        if verdict.frame_at > self.LONGEST or verdict.once:
             return verdict.message(xid)
         if len(self._known) >= self.CAPACITY:
             self._known.clear()
@@ -190,11 +194,16 @@ def _actions(case: PacketOut) -> str:
         raise case.not_offered
     in_port = case.in_port if case.in_port in grant.ports else ANYWHERE
     outputs = Outputs(grant, in_port, packet_out=True)
+    kinds = {action[0] for action in case.parsed}
+    tags = None
+    if grant.policy.qinq and not grant.hides_tag and kinds & _TAG_ACTIONS[grant.version]:
+        tags = tagstate.tags_of(case.frame)
+        case.once = True
     if grant.version == 1:
-        case.actions = a10.pack(actions10.narrow(grant, case.parsed, outputs))
+        case.actions = a10.pack(actions10.narrow(grant, case.parsed, outputs, tags))
     else:
-        case.actions = a13.pack(actions13.narrow(grant, case.parsed, outputs))
-        case.names_group = any(action[0] == a13.GROUP for action in case.parsed)
+        case.actions = a13.pack(actions13.narrow(grant, case.parsed, outputs, frame=tags))
+        case.once = case.once or a13.GROUP in kinds
     return "expanded FLOOD/ALL to the slice's ports" if outputs.floods else "allowed"
 
 

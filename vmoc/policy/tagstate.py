@@ -1,15 +1,16 @@
 """Tags under ``qinq: on``: an interpreter that follows a frame's VLAN tags through an action list (vetting Q).
 
-The state is the stack of VIDs from the outside; the rest below is unknown. A
-slice may push and pop as it likes as long as its own VLAN is outermost
-wherever the frame can be seen: at each output, in every later table, at the
-end of the list. Only for ``presentation: tagged``.
+The state is the stack of VIDs from the outside; the rest below is unknown,
+except in a packet-out, which brings its frame. A slice may push and pop as it
+likes as long as its own VLAN is outermost wherever the frame can be seen: at
+each output, in every later table, at the end of the list. Only for
+``presentation: tagged``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from vmoc import errors
 from vmoc.errors import Refused
@@ -21,14 +22,39 @@ UNKNOWN: Final = -1
 """A tag a switch pushed and nobody has set yet: VID 0 on Open vSwitch, a copy by the specification."""
 
 
+class Tags(NamedTuple):
+    """The VIDs of a frame's tags from the outside; ``whole``: there are no others below."""
+
+    vids: tuple[int, ...]
+    whole: bool = False
+
+
+_C_TAG: Final = b"\x81\x00"
+_OTHER_TAGS: Final = (b"\x88\xa8", b"\x91\x00", b"\x92\x00", b"\x93\x00")
+_DEEPEST: Final = 2
+"""Tags a switch with ``vlan-limit`` 2 tells apart; what is below is not counted on."""
+
+
+def tags_of(frame: bytes) -> Tags:
+    """The tags of a frame as far as they are C-tags; others would not become one by setting their VID."""
+    vids: list[int] = []
+    position = 12
+    while len(vids) < _DEEPEST and frame[position : position + 2] == _C_TAG and position + 4 <= len(frame):
+        vids.append((frame[position + 2] & 0xF) << 8 | frame[position + 3])
+        position += 4
+    below = frame[position : position + 2]
+    return Tags(tuple(vids), len(below) == 2 and below != _C_TAG and below not in _OTHER_TAGS)
+
+
 class TagStack:
     """What is known of a frame's tags, from the outside."""
 
-    __slots__ = ("_known", "_own")
+    __slots__ = ("_known", "_own", "_whole")
 
-    def __init__(self, own: int) -> None:
+    def __init__(self, own: int, tags: Tags | None = None) -> None:
         self._own = own
-        self._known = [own]
+        self._known = [own] if tags is None else list(tags.vids)
+        self._whole = tags is not None and tags.whole
 
     def pop(self) -> None:
         """Take the outermost tag off."""
@@ -44,11 +70,16 @@ class TagStack:
         """Write the outermost VID; ``adds``: 1.0, where an untagged frame gets a tag."""
         if self._known:
             self._known[0] = vid
-        elif adds:
-            # Whether a tag is there is unknown: an inner one would be rewritten, a missing one added.
-            raise Refused(errors.VLAN_ACTION, "sets the VLAN of a frame whose tags are unknown")
+        elif adds and self._whole:
+            self._known.append(vid)
         else:
+            # An inner tag would be rewritten, and whether there is one is not known.
             raise Refused(errors.VLAN_ACTION, "sets the VID of a tag of which nothing is known")
+
+    def set_pcp(self) -> None:
+        """1.0: writes the outermost priority; an untagged frame gets a tag of VID 0."""
+        if not self._known and self._whole:
+            self._known.append(0)
 
     def visible(self, where: str) -> None:
         """The frame can be seen here: its outermost tag must be the slice's."""
@@ -56,9 +87,12 @@ class TagStack:
             raise Refused(errors.VLAN_ACTION, f"at {where} the outermost tag is not VLAN {self._own}")
 
 
-def follow10(own: int, actions: Sequence[a10.Action]) -> None:
-    """Judge a 1.0 action list; ``VLAN_ACTION`` where a frame would be visible outside its VLAN."""
-    tags = TagStack(own)
+def follow10(own: int, actions: Sequence[a10.Action], frame: Tags | None = None) -> None:
+    """Judge a 1.0 action list; ``VLAN_ACTION`` where a frame would be visible outside its VLAN.
+
+    ``frame``: the tags of the one frame it is for, if that is known.
+    """
+    tags = TagStack(own, frame)
     for action in actions:
         kind = action[0]
         if kind == a10.STRIP_VLAN:
@@ -67,14 +101,16 @@ def follow10(own: int, actions: Sequence[a10.Action]) -> None:
             if action[1] > 0xFFF:
                 raise Refused(errors.ACTION_ARGUMENT, f"set_vlan_vid {action[1]:#x}")
             tags.set_vid(action[1], adds=True)
+        elif kind == a10.SET_VLAN_PCP:
+            tags.set_pcp()
         elif kind in (a10.OUTPUT, a10.ENQUEUE):
             tags.visible("an output")
     tags.visible("the end")
 
 
-def follow13(own: int, actions: Sequence[a13.Action]) -> None:
-    """Judge a 1.3 action list (apply-actions, packet-out)."""
-    tags = TagStack(own)
+def follow13(own: int, actions: Sequence[a13.Action], frame: Tags | None = None) -> None:
+    """Judge a 1.3 action list (apply-actions, packet-out); ``frame`` as in ``follow10``."""
+    tags = TagStack(own, frame)
     for action in actions:
         kind = action[0]
         if kind == a13.POP_VLAN:

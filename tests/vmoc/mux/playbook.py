@@ -18,7 +18,7 @@ from tests.emulation.layout import Message
 from tests.emulation.switch import EmulatedSwitch
 from vmoc.events import Event, Kind
 from vmoc.model import Attachment, Endpoint, Limits, Origin, Policy, Presentation, Segment, Slice, Timers
-from vmoc.mux.core import Mux
+from vmoc.mux.core import CLOSING, Mux
 from vmoc.mux.effects import (
     AbandonDial,
     Close,
@@ -490,6 +490,7 @@ class Playbook:
         self.slices = slices
         self.mux.adopt(snapshot_of(slices, self.sharing), self.now)
         self.settle()
+        self.advance(CLOSING)  # what was removed is deleted once its controllers have had time to notice
 
     def clear(self) -> None:
         """Forget everything heard so far."""

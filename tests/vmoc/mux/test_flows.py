@@ -1,13 +1,10 @@
-"""Flow-mods and the shadow: commands, cookies, quota, what a switch refuses (vetting A.4, B.4; vectors 145..173, 220)."""
+"""Flow-mods and the shadow: commands, cookies, quota (vetting A.4; vectors 145..173)."""
 
 from __future__ import annotations
-
-import struct
 
 import pytest
 
 from tests.emulation import wire as of
-from tests.emulation.layout import Message
 from tests.vmoc.mux.playbook import (
     ALICE,
     BOB,
@@ -15,40 +12,15 @@ from tests.vmoc.mux.playbook import (
     UMA,
     V10,
     V13,
-    ControllerEnd,
-    Playbook,
     SwitchEnd,
     endpoint,
     scene,
     with_limits,
     with_segment,
 )
-from vmoc.model import Policy
-from vmoc.mux.flows import FlowTable
+from tests.vmoc.mux.shadow import X, Y, full, outputs, shown, table
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
-NO_ERRORS = Policy(error_rate=0)
-X, Y = 0x020000000001, 0x020000000002
-
-
-def outputs(version: int, flow: object) -> list[int]:
-    return [p for part in of.action_lists(version, flow.actions) for p in of.output_ports(version, part)]  # type: ignore[attr-defined]
-
-
-def shown(a: ControllerEnd) -> list[tuple[int, int, int]]:
-    """(eth_dst, cookie, first output) of what the controller is told it has."""
-    return sorted((s.match.get("eth_dst", (0, 0))[0], s.cookie, outputs(a.version, s)[0]) for s in a.flow_stats())
-
-
-def table(book: Playbook, vlan: int = 100) -> FlowTable:
-    (switch,) = book.mux._switches.values()
-    return switch.datapaths[vlan].flows
-
-
-def full(version: int) -> tuple[int, int]:
-    return (3, 0) if version == V10 else (5, 1)
-
-
 # -- ADD -------------------------------------------------------------------------------------------------
 
 
@@ -137,10 +109,17 @@ def test_the_second_time_by_the_full_chain_too(version: int):
 def test_an_exact_match_has_one_priority_only():
     book, switch = scene(V10)
     a = book.at("alice")
-    exact = dict(in_port=1, eth_src=1, eth_dst=2, vlan_vid=100, vlan_pcp=0, eth_type=0x800, nw_tos=0, ip_proto=17,
-                 ipv4_src="10.0.0.1", ipv4_dst="10.0.0.2", tp_src=1, tp_dst=2)  # fmt: skip
-    a.add(2, priority=5, cookie=1, **exact)
-    a.add(3, priority=9, cookie=2, **exact)
+    link = {"in_port": 1, "eth_src": 1, "eth_dst": 2, "vlan_vid": 100, "vlan_pcp": 0, "eth_type": 0x800}
+    udp = {
+        "nw_tos": 0,
+        "ip_proto": 17,
+        "ipv4_src": "10.0.0.1",
+        "ipv4_dst": "10.0.0.2",
+        "tp_src": 1,
+        "tp_dst": 2,
+    }
+    a.add(2, priority=5, cookie=1, **link, **udp)
+    a.add(3, priority=9, cookie=2, **link, **udp)
     assert not a.inbox
     assert [flow.priority for flow in switch.flows(100)] == [65535]
     assert [(s.cookie, s.priority) for s in a.flow_stats()] == [(2, 9)]
@@ -425,224 +404,6 @@ def test_modify_into_and_out_of_flood(version: int):
     switch.port_status("add", 3)
     assert outputs(version, switch.flows(100)[0]) == [1]
     assert shown(a) == [(X, 0x11, 1)]
-
-
-# -- what the switch refuses (B.4, vector 220) -----------------------------------------------------------
-
-
-@BOTH
-def test_the_error_of_a_switch_comes_with_the_controllers_own_bytes(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    switch.answering = False
-    sent = of.flow_mod(version, "add", None, of.output(version, 2) * 3, xid=0x4711)
-    a.send(sent)
-    switch.error(switch.take_one("flow_mod"), *full(version))
-    a.error(0x4711, full(version), sent)
-    assert book.heard() == {}
-    assert len(table(book)) == 0
-
-
-@BOTH
-def test_what_was_replaced_is_forgotten_when_the_switch_has_said_so(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    for number in range(5):
-        a.add(2, eth_dst=X, cookie=number)
-    assert len(table(book).by_serial) == 5
-    book.advance(1.1)
-    assert len(table(book).by_serial) == 1
-    assert table(book).by_identity.popitem()[1].previous is None
-    assert len(switch.flows(100)) == 1
-
-
-@BOTH
-def test_two_replacements_of_which_the_first_is_refused(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    a.add(1, eth_dst=X, cookie=1)
-    book.advance(2)
-    switch.inbox.clear()
-    switch.answering = False
-    a.add(2, eth_dst=X, cookie=2)
-    a.add(3, eth_dst=X, cookie=3)
-    first, second = switch.take("flow_mod")
-    switch.error(first, *full(version))
-    switch.answering = True
-    switch.does(lambda model: model._handle(model.peers[-1], second))
-    assert shown(a) == [(X, 3, 3)]
-    book.advance(1.5)
-    a.request("barrier_request")
-    assert len(table(book).by_serial) == 1
-
-
-@BOTH
-@pytest.mark.parametrize("quick", [False, True])
-def test_a_refused_add_costs_no_quota(version: int, quick: bool):
-    book, switch = scene(version, policy=NO_ERRORS)
-    a = book.at("alice")
-    if quick:
-        a.add(2, eth_dst=99)
-        a.add(None, command="delete", eth_dst=99)
-    switch.model.table.capacity = len(switch.model.table.entries)
-    for number in range(20):
-        a.add(2, eth_dst=number)
-    assert a.errors() == [full(version)] * 20
-    assert not a.flow_stats() and len(table(book)) == 0
-    switch.model.table.capacity = 1000
-    for number in range(10):
-        a.add(2, eth_dst=number)
-    assert not a.inbox
-
-
-@BOTH
-def test_a_refused_replacement_leaves_what_was_there(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    a.add("flood", eth_dst=X, cookie=1)
-    book.advance(2)
-    switch.inbox.clear()
-    switch.answering = False
-    for cookie in (2, 3):
-        a.add(3, eth_dst=X, cookie=cookie)
-    first, second = switch.take("flow_mod")
-    switch.error(first, *full(version))
-    switch.error(second, *full(version))
-    assert a.errors() == [full(version)] * 2
-    switch.answering = True
-    assert shown(a) == [(X, 1, of.port_number(version, "flood"))]
-    switch.port_status("delete", 3)
-    assert outputs(version, switch.flows(100)[0]) == [1, 2], "it floods as before"
-
-
-@BOTH
-def test_a_refused_replacement_of_what_expired_leaves_nothing(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    a.add(2, eth_dst=X, flags=1)
-    book.advance(2)
-    (old,) = switch.flows(100)
-    switch.answering = False
-    a.add(3, eth_dst=X)
-    switch.does(lambda model: model.expire(old))
-    switch.error(switch.log("flow_mod")[-1], *full(version))
-    switch.answering = True
-    assert [m.name for m in a.take()] == ["flow_removed", "error"]
-    assert not a.flow_stats() and not table(book).by_serial
-
-
-@BOTH
-def test_a_refused_modify_leaves_the_actions(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    a.add("flood", eth_dst=X, cookie=1)
-    a.add(2, eth_dst=Y, cookie=2)
-    book.clear()
-    switch.answering = False
-    a.add(3, command="modify", cookie=9)
-    mods = switch.take("flow_mod")
-    refused = next(m for m in mods if version == V13 or of.parse_flow_mod(m).match["eth_dst"][0] == X)
-    switch.error(refused, 2, 4)
-    switch.answering = True
-    if version == V10:
-        for message in mods:
-            if message is not refused:
-                switch.does(lambda model, message=message: model._handle(model.peers[-1], message))
-    assert a.errors() == [(2, 4)]
-    flood = of.port_number(version, "flood")
-    assert shown(a) == ([(X, 1, flood), (Y, 9, 3)] if version == V10 else [(X, 1, flood), (Y, 2, 2)])
-    switch.port_status("delete", 3)
-    assert [outputs(version, f) for f in switch.flows(100) if f.match["eth_dst"][0] == X] == [[1, 2]]
-
-
-@BOTH
-def test_a_refused_delete_leaves_the_flows(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    a.add(2, eth_dst=X, cookie=1)
-    a.add(3, eth_dst=Y, cookie=2)
-    book.clear()
-    switch.answering = False
-    a.add(None, command="delete", eth_dst=X)
-    a.add(None, command="delete", out_port=3)
-    assert len(table(book)) == 0
-    for message in switch.take("flow_mod"):
-        switch.error(message, 1, 6)
-    switch.answering = True
-    book.advance(2)
-    assert a.errors() == [(1, 6)] * 2
-    assert shown(a) == [(X, 1, 2), (Y, 2, 3)]
-
-
-@BOTH
-def test_only_the_first_error_of_several_messages_is_told(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    a.add(2, eth_dst=X)
-    a.add(2, eth_dst=Y)
-    book.clear()
-    switch.answering = False
-    xid = a.add(None, command="delete", out_port=2)
-    messages = switch.take("flow_mod")
-    assert len(messages) == 2
-    for message in messages:
-        switch.error(message, 1, 5)
-    a.error(xid, (1, 5))
-
-
-@pytest.mark.parametrize(
-    ("version", "kind", "prefix"), [(V10, 0xB0C2, struct.pack("!IHH", 0x2320, 1, 2)), (V13, 0xFFFF, b"ONF\0")]
-)
-def test_vendor_errors_keep_their_prefix(version: int, kind: int, prefix: bytes):
-    book, switch = scene(version)
-    a = book.at("alice")
-    switch.answering = False
-    sent = of.flow_mod(version, "add", None, of.output(version, 2), xid=5)
-    a.send(sent)
-    asked = switch.take_one("flow_mod")
-    body = struct.pack("!HH", kind, 2600) + prefix + asked.raw[:64]
-    switch.send(of.message(version, "error", body, asked.xid))
-    error = of.parse_error(a.take_one("error"))
-    assert (error.type, error.code) == (kind, 2600)
-    assert error.data == prefix + sent[:64]
-
-
-@BOTH
-def test_an_error_without_our_xid_is_found_by_the_message_in_it(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    switch.answering = False
-    sent = of.packet_out(version, bytes(12) + bytes.fromhex("81000064") + bytes(50), of.output(version, 2), xid=5)
-    a.send(sent)
-    asked = switch.take_one("packet_out")
-    switch.error(Message(asked.raw[:4] + bytes(4) + asked.raw[8:]), 1, 5)
-    assert not a.errors(), "neither names it"
-    switch.send(of.message(version, "error", struct.pack("!HH", 1, 5) + asked.raw[:64], 0))
-    a.error(5, (1, 5), sent)
-
-
-@BOTH
-def test_errors_nobody_caused_go_to_nobody(version: int):
-    book, switch = scene(version)
-    switch.send(of.message(version, "error", struct.pack("!HH", 1, 5) + bytes(8), 0x7FFFFFFF))
-    switch.send(of.message(version, "error", struct.pack("!HH", 1, 5), 0x7FFFFFFF))
-    assert book.heard() == {}
-    assert book.mux.counters.unrouted["ERROR"] == 2
-    switch.send(of.message(version, "error", b"", 0x7FFFFFFF))
-    assert book.mux.counters.malformed["south"] == 1
-
-
-@BOTH
-def test_the_error_of_a_controller_that_left(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    switch.answering = False
-    a.add(2)
-    a.close()
-    switch.error(switch.take_one("flow_mod"), *full(version))
-    assert len(table(book)) == 0
-    book.advance(2)
-    assert [m.name for m in book.at("alice").inbox] == ["hello"]
 
 
 # -- two controllers, one datapath -----------------------------------------------------------------------

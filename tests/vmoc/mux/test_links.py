@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.emulation import wire as of
@@ -35,7 +37,7 @@ def test_waits_double_with_jitter_and_are_bounded(version: int):
     book.switch(version)
     book.advance(300)
     moments = [dial.at for dial in book.attempts]
-    waits = [b - a for a, b in zip(moments, moments[1:], strict=False)]
+    waits = [b - a for a, b in pairwise(moments)]
     assert moments[0] == 1000.0
     bounds = [(1, 1.5), (1, 2), (2, 4), (4, 8), (8, 16), (15, 30)]
     for wait, (least, most) in zip(waits, [*bounds, *[bounds[-1]] * len(waits)], strict=False):
@@ -77,7 +79,7 @@ def test_a_connection_without_handshake_does_not(version: int):
         for end in book.controllers():
             end.close()
         book.advance(31)
-    waits = [b.at - a.at for a, b in zip(book.attempts, book.attempts[1:], strict=False)]
+    waits = [b.at - a.at for a, b in pairwise(book.attempts)]
     assert waits[-1] > 10
 
 
