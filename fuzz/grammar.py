@@ -178,7 +178,7 @@ def _flow_mod(by: Speaker) -> bytes:
     adds = by.random.random() < 0.6
     return of.flow_mod(
         by.version,
-        0 if adds else by.pick(0, 1, 2, 3, 3, 4, 5, 0x100),
+        0 if adds else by.pick(0, 1, 2, 3, 3, 4, 5, 0x100 if by.version == 1 else 255),
         by.match(),
         by.actions(),
         xid=by.xid(),
@@ -338,8 +338,12 @@ def _port(by: Speaker) -> bytes:
     number = by.port()
     names = (b"p1", b"", b"\xff\xfe", b"x" * 16)
     if by.version == 1:
-        return struct.pack("!H6s16s6I", number, bytes(6), by.random.choice(names), by.pick(0, 1), by.pick(0, 1), *[0] * 4)
-    return struct.pack("!I4x6s2x16s8I", number, bytes(6), by.random.choice(names), by.pick(0, 1), by.pick(0, 4), *[0] * 6)
+        return struct.pack(
+            "!H6s16s6I", number, bytes(6), by.random.choice(names), by.pick(0, 1), by.pick(0, 1), *[0] * 4
+        )
+    return struct.pack(
+        "!I4x6s2x16s8I", number, bytes(6), by.random.choice(names), by.pick(0, 1), by.pick(0, 4), *[0] * 6
+    )
 
 
 def _port_status(by: Speaker) -> bytes:
@@ -370,7 +374,9 @@ def _reply(by: Speaker) -> bytes:
         4: lambda: (by.port() << 48 if by.version == 1 else by.port() << 32).to_bytes(8, "big") + bytes(96),
         5: lambda: bytes(32 if by.version == 1 else 40) * by.pick(0, 1, 5),
         6: lambda: struct.pack("!H2xI", 40, 1 << 20 | 1) + bytes(32),
-        7: lambda: b"".join(struct.pack("!HBxI", 8, 0, by.pick(1 << 20 | 1, 1 << 20 | 2, 5)) for _ in range(by.pick(1, 3))),
+        7: lambda: b"".join(
+            struct.pack("!HBxI", 8, 0, by.pick(1 << 20 | 1, 1 << 20 | 2, 5)) for _ in range(by.pick(1, 3))
+        ),
         10: lambda: struct.pack("!HHI", 8, 0, by.pick(1, 2, 3)),
         13: lambda: b"".join(_port(by) for _ in range(by.pick(0, 1, 6))),
     }.get(kind, lambda: bytes(by.pick(0, 8, 40, 64)))()
@@ -380,7 +386,9 @@ def _reply(by: Speaker) -> bytes:
 
 def _features(by: Speaker) -> bytes:
     ports = b"".join(_port(by) for _ in range(by.pick(0, 2))) if by.version == 1 else b""
-    return by.say("features_reply", struct.pack("!QIBB2xII", by.pick(0xAA, 0xBB), 0, by.pick(0, 1, 254), 0, 0x4F, 0) + ports)
+    return by.say(
+        "features_reply", struct.pack("!QIBB2xII", by.pick(0xAA, 0xBB), 0, by.pick(0, 1, 254), 0, 0x4F, 0) + ports
+    )
 
 
 SWITCH: Final[list[tuple[int, Maker]]] = [

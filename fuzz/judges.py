@@ -353,4 +353,3 @@ def _readable(end: Controller, message: Message, owner: Slice | None, *, honest:
                     check(stat.match["vlan_vid"][0] & 0x1000 == 0, "the hidden VLAN in a match", stat)
         elif version == of.V13 and kind == 13:
             check(not len(body) % 64, "port descriptions of a wrong length", message)
-

@@ -82,7 +82,12 @@ class Rack:
             source, target = self.hosts[one], self.hosts[two]
             wait_until(lambda s=source, t=target: s.ping(t.address), f"{one} to reach {two}", timeout=timeout)  # type: ignore[misc]
         for one, two in pairs:
-            assert self.hosts[one].ping(self.hosts[two].address, 3) == 3, f"{one} lost pings to {two}"
+            received = self.hosts[one].ping(self.hosts[two].address, 3)
+            assert received == 3, f"{one} had {received} of 3 answers from {two}\n{self.state()}"
+
+    def state(self) -> str:
+        """What there is to see when something fails: the flows and VMOC's last words."""
+        return "\n".join([*self.lab.flows(counters=True), self.lab.vmoc.output()[-3000:]])
 
     def both_work_apart(self) -> None:
         """Both slices work, and no host reaches one of the other slice."""

@@ -124,6 +124,13 @@ class VirtualDatapath:
             return frozenset(number for number, port in switch.ports.items() if port.is_physical)
         return frozenset(number for number in switch.ports if self.attached(number))
 
+    def _awaited_ports(self) -> frozenset[int] | None:
+        wanted, version = self.attachment.ports, self.switch.version
+        if wanted is None:
+            return None
+        numbers = (LOCAL10 if version == 1 and number == LOCAL else number for number in wanted)
+        return frozenset(number for number in numbers if number not in self.switch.ports)
+
     def attached(self, number: int) -> bool:
         """Whether the attachment grants a port, by its wire number; the switch may not have it at present."""
         wanted, version = self.attachment.ports, self.switch.version
@@ -154,6 +161,7 @@ class VirtualDatapath:
             groups=self.groups.ids,
             meters=self.meters.ids,
             policy=self.hub.policy,
+            awaited=self._awaited_ports(),
         )
         self.flow_policy = FlowModPolicy(self.grant)
         self.packet_policy = PacketOutPolicy(self.grant)

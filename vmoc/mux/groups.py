@@ -2,18 +2,20 @@
 
 Rules of this file:
 - Virtual ids are the controller's own. A physical group id is the datapath's
-  slot on the switch (12 bits) and a number that is never used again while the
-  slot lives: a switch may keep dangling references to a deleted group, and an
-  id given to another slice would splice the two.
+  slot on the switch (12 bits) and a number that comes again only after all
+  others of the slot: a switch may keep dangling references to a deleted group,
+  and an id given to another slice would splice the two.
 - Physical meter ids come from the switch's pool and return to it only after a
   barrier.
 - The graph of groups is kept in virtual ids, so that loops and depth are
   judged on what the controller meant.
+- The shadow runs ahead of the switch. What the switch refuses is taken back,
+  also when the controller has gone on in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -28,28 +30,29 @@ SLOT_MAX: Final = 0xFFE
 _NUMBER: Final = (1 << SLOT_SHIFT) - 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
-    """One group: ``data`` is the controller's own GROUP_MOD."""
+    """One group as one GROUP_MOD made it: ``data`` is the controller's own message."""
 
     physical: int
     data: bytes
     refers: frozenset[int]
+    before: Group | None = None
+    """What it was before this change, until the switch is known to have accepted that."""
+    refused: bool = False
 
 
-class Undo(NamedTuple):
-    """What to put back when the switch refuses: the virtual id and what it was before (None: nothing)."""
+class GroupStep(NamedTuple):
+    """One message to the switch, and what it is about.
 
+    ``made`` is what an ADD or MODIFY entered, ``deleted`` what a DELETE took out;
+    a switch deletes the flows that use the group along.
+    """
+
+    message: bytes
     virtual: int
-    before: Group | None
-
-
-class GroupPlan(NamedTuple):
-    """What a GROUP_MOD comes to; ``gone`` are virtual ids whose flows the switch deletes along."""
-
-    messages: list[bytes]
-    undo: Undo | None = None
-    gone: tuple[int, ...] = ()
+    made: Group | None = None
+    deleted: Group | None = None
 
 
 @dataclass(slots=True)
@@ -74,11 +77,11 @@ class GroupTable:
         self.ids[virtual] = group.physical
         self._by_physical[group.physical] = virtual
 
-    def _drop(self, virtual: int) -> int:
-        physical = self.groups.pop(virtual).physical
+    def _drop(self, virtual: int) -> Group:
+        group = self.groups.pop(virtual)
         del self.ids[virtual]
-        del self._by_physical[physical]
-        return physical
+        del self._by_physical[group.physical]
+        return group
 
     def keep_only(self, physical: set[int]) -> None:
         """The switch holds these: others of ours are gone."""
@@ -92,56 +95,81 @@ class GroupTable:
         self.ids.clear()
         self._by_physical.clear()
 
-    def plan(self, change: GroupChange) -> GroupPlan | Refusal:
-        """What ``change`` comes to on the switch, with the shadow already updated."""
+    def plan(self, change: GroupChange) -> list[GroupStep] | Refusal:
+        """What ``change`` comes to on the switch, with the shadow already updated; an ADD needs a slot."""
         if change.command == v10.ADD:
             return self._add(change)
         if change.command == v10.MODIFY:
             return self._modify(change)
         return self._delete(change.group)
 
-    def _add(self, change: GroupChange) -> GroupPlan | Refusal:
+    def _add(self, change: GroupChange) -> list[GroupStep] | Refusal:
         if self.quota and len(self.groups) >= self.quota:
             return Refusal("quota", errors.GROUP_QUOTA, f"{self.quota} groups are all this slice may have here")
-        refusal = self._check_graph(change)
-        if refusal is not None:
-            return refusal
-        physical = self._fresh()
-        self._set(change.group, Group(physical, change.data, change.refers))
-        message = g13.group_mod(0, v10.ADD, change.kind, physical, g13.pack_buckets(change.buckets))
-        return GroupPlan([message], Undo(change.group, None))
+        return self._check_graph(change) or self._enter(change, self._fresh(), None)
 
-    def _modify(self, change: GroupChange) -> GroupPlan | Refusal:
-        refusal = self._check_graph(change)
-        if refusal is not None:
-            return refusal
+    def _modify(self, change: GroupChange) -> list[GroupStep] | Refusal:
         before = self.groups[change.group]
-        self._set(change.group, Group(before.physical, change.data, change.refers))
-        message = g13.group_mod(0, v10.MODIFY, change.kind, before.physical, g13.pack_buckets(change.buckets))
-        return GroupPlan([message], Undo(change.group, before))
+        return self._check_graph(change) or self._enter(change, before.physical, before)
 
-    def _delete(self, wanted: int) -> GroupPlan | Refusal:
+    def _enter(self, change: GroupChange, physical: int, before: Group | None) -> list[GroupStep]:
+        made = Group(physical, change.data, change.refers, before)
+        self._set(change.group, made)
+        message = g13.group_mod(0, change.command, change.kind, physical, g13.pack_buckets(change.buckets))
+        return [GroupStep(message, change.group, made)]
+
+    def _delete(self, wanted: int) -> list[GroupStep] | Refusal:
         if wanted == g13.GROUP_ALL:
-            order = list(self._dependents_first())
-            messages = [g13.group_mod(0, DELETE, 0, self._drop(virtual)) for virtual in order]
-            return GroupPlan(messages, None, tuple(order))
+            return self.remove(self.groups)
         if wanted not in self.groups:
-            return GroupPlan([])
+            return []
         if any(wanted in group.refers for virtual, group in self.groups.items() if virtual != wanted):
             return Refusal("group-chain", errors.GROUP_CHAINED, f"group {wanted}")
-        message = g13.group_mod(0, DELETE, 0, self._drop(wanted))
-        return GroupPlan([message], None, (wanted,))
+        return self.remove((wanted,))
 
-    def take_back(self, undo: Undo) -> None:
-        """The switch refused an ADD or MODIFY."""
-        if undo.before is not None:
-            self._set(undo.virtual, undo.before)
-        elif undo.virtual in self.groups:
-            self._drop(undo.virtual)
+    def remove(self, doomed: Iterable[int]) -> list[GroupStep]:
+        """DELETEs of some groups, those that lead to others first; they are out of the shadow."""
+        order = list(self._dependents_first(doomed))
+        steps = []
+        for virtual in order:
+            group = self._drop(virtual)
+            steps.append(GroupStep(g13.group_mod(0, DELETE, 0, group.physical), virtual, deleted=group))
+        return steps
+
+    def leading_to(self, virtuals: Iterable[int]) -> set[int]:
+        """``virtuals`` and every group that leads to one of them, over however many others."""
+        found = set(virtuals)
+        while True:
+            more = {virtual for virtual, group in self.groups.items() if virtual not in found and group.refers & found}
+            if not more:
+                return found
+            found |= more
+
+    def take_back(self, step: GroupStep) -> None:
+        """The switch refused a message: what it was about is as before."""
+        if step.made is not None:
+            step.made.refused = True
+        if self.groups.get(step.virtual) is not step.made:
+            return  # changed, deleted or made anew since; what comes of that looks at ``refused``
+        before = step.deleted if step.made is None else step.made.before
+        while before is not None and before.refused:
+            before = before.before
+        if before is not None:
+            self._set(step.virtual, before)
+        elif step.made is not None:
+            self._drop(step.virtual)
+
+    def accepted(self, step: GroupStep) -> None:
+        """The switch has processed a message."""
+        if step.made is not None:
+            step.made.before = None
 
     def all_deletes(self) -> list[bytes]:
         """DELETEs of everything, dependents first; the shadow is left as it is."""
-        return [g13.group_mod(0, DELETE, 0, self.groups[virtual].physical) for virtual in self._dependents_first()]
+        return [
+            g13.group_mod(0, DELETE, 0, self.groups[virtual].physical)
+            for virtual in self._dependents_first(self.groups)
+        ]
 
     def _fresh(self) -> int:
         while True:
@@ -151,38 +179,39 @@ class GroupTable:
                 return physical
 
     def _check_graph(self, change: GroupChange) -> Refusal | None:
+        """Loops and depth, with ``change`` made. Groups before it were judged when they came."""
+        if not change.refers:
+            return None
         edges = {virtual: group.refers for virtual, group in self.groups.items()}
         edges[change.group] = change.refers
         heights: dict[int, int] = {}
-        state: dict[int, bool] = {}  # False while on the path, True when done
+        entered: set[int] = set()
         stack: list[tuple[int, Iterator[int]]] = []
         for start, first in edges.items():
-            if start in state:
-                continue
-            state[start] = False
-            stack.append((start, iter(first)))
+            if start not in entered:
+                entered.add(start)
+                stack.append((start, iter(first)))
             while stack:
                 node, targets = stack[-1]
                 target = next(targets, None)
                 if target is None:
-                    state[node] = True
                     heights[node] = 1 + max((heights.get(each, 0) for each in edges[node]), default=0)
                     stack.pop()
-                elif state.get(target) is False:
+                elif target in entered and target not in heights:
                     return Refusal("group-chain", errors.GROUP_LOOP, f"group {change.group} would reach itself")
-                elif target not in state and target in edges:
-                    state[target] = False
+                elif target not in entered and target in edges:
+                    entered.add(target)
                     stack.append((target, iter(edges[target])))
-        if max(heights.values(), default=0) > self.chain_depth:
+        if max(heights.values()) > self.chain_depth:
             return Refusal("group-chain", errors.GROUP_CHAIN, f"deeper than {self.chain_depth}")
         return None
 
-    def _dependents_first(self) -> Iterator[int]:
-        remaining = dict(self.groups)
+    def _dependents_first(self, doomed: Iterable[int]) -> Iterator[int]:
+        remaining = {virtual: self.groups[virtual] for virtual in doomed}
         while remaining:
             pointed_at = {target for group in remaining.values() for target in group.refers}
-            free = [virtual for virtual in remaining if virtual not in pointed_at] or list(remaining)
-            for virtual in free:
+            # Each round has one: there are no loops.
+            for virtual in [virtual for virtual in remaining if virtual not in pointed_at]:
                 del remaining[virtual]
                 yield virtual
 
@@ -210,13 +239,13 @@ class MeterPool:
         self.taken.discard(physical)
 
 
-class MeterPlan(NamedTuple):
-    """What a METER_MOD comes to: ``gone`` are ids to free after a barrier, ``added`` one to free on an error."""
+class MeterStep(NamedTuple):
+    """One message to the switch, and the meter it is about; a switch deletes the flows that use it along."""
 
-    messages: list[bytes]
-    added: tuple[int, int] | None = None
-    gone: tuple[int, ...] = ()
-    gone_virtual: tuple[int, ...] = ()
+    message: bytes
+    virtual: int
+    physical: int
+    command: int
 
 
 @dataclass(slots=True)
@@ -242,7 +271,7 @@ class MeterTable:
         """The switch is known to hold none of ours."""
         self.keep_only(set())
 
-    def plan(self, change: MeterChange) -> MeterPlan | Refusal:
+    def plan(self, change: MeterChange) -> list[MeterStep] | Refusal:
         """What ``change`` comes to on the switch, with the shadow already updated."""
         if change.command == v10.ADD:
             if self.quota and len(self.ids) >= self.quota:
@@ -251,20 +280,24 @@ class MeterTable:
             if physical is None:
                 return Refusal("quota", errors.METER_QUOTA, "the switch has no meter left")
             self.ids[change.meter] = physical
-            message = g13.meter_mod(0, v10.ADD, change.flags, physical, change.bands)
-            return MeterPlan([message], (change.meter, physical))
-        if change.command == v10.MODIFY:
+        if change.command != DELETE:
             physical = self.ids[change.meter]
-            return MeterPlan([g13.meter_mod(0, v10.MODIFY, change.flags, physical, change.bands)])
+            message = g13.meter_mod(0, change.command, change.flags, physical, change.bands)
+            return [MeterStep(message, change.meter, physical, change.command)]
         doomed = list(self.ids) if change.meter == g13.METER_ALL else [change.meter]
-        doomed = [virtual for virtual in doomed if virtual in self.ids]
-        gone = tuple(self.ids.pop(virtual) for virtual in doomed)
-        messages = [g13.meter_mod(0, DELETE, 0, physical) for physical in gone]
-        return MeterPlan(messages, None, gone, tuple(doomed))
+        steps = []
+        for virtual in doomed:
+            if virtual in self.ids:
+                physical = self.ids.pop(virtual)
+                steps.append(MeterStep(g13.meter_mod(0, DELETE, 0, physical), virtual, physical, DELETE))
+        return steps
 
-    def take_back(self, added: tuple[int, int]) -> None:
-        """The switch refused an ADD."""
-        virtual, physical = added
-        if self.ids.get(virtual) == physical:
-            del self.ids[virtual]
-            self.pool.free(physical)
+    def take_back(self, step: MeterStep) -> bool:
+        """The switch refused a message. True: its physical id is nobody's any more, once a barrier has confirmed it."""
+        if step.command == v10.ADD and self.ids.get(step.virtual) == step.physical:
+            del self.ids[step.virtual]
+            return True
+        if step.command == DELETE:
+            # Made anew since? Then the old one stays on the switch, and its id taken.
+            self.ids.setdefault(step.virtual, step.physical)
+        return False

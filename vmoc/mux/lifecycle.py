@@ -147,7 +147,7 @@ def bring_up(switch: Switch, datapath: VirtualDatapath, ready: Callable[[float],
     """Guards in, and what was kept from before in terms of today's ports, confirmed by a barrier; then ``ready``."""
     for port in sorted(datapath.guards):
         switch.send_own(datapath.guard(port), now, datapath)
-    deleted = datapath.revet(now)
+    deleted = objects.revet(switch, datapath, now) + datapath.revet(now)
 
     def confirmed(message: bytes, when: float) -> None:
         datapath.flows.forget_dead(deleted)
@@ -183,7 +183,7 @@ def change_ports(switch: Switch, datapath: VirtualDatapath, attachment: Attachme
         return  # it has neither guards nor flows yet
     for port in sorted(datapath.guards - guards):
         switch.send_own(datapath.guard(port), now, datapath)
-    deleted = datapath.revet(now)
+    deleted = objects.revet(switch, datapath, now) + datapath.revet(now)
     refresh_standalone(switch, datapath, now)
     for port in sorted(guards - datapath.guards):
         switch.send_own(datapath.unguard(port), now, datapath)

@@ -8,6 +8,8 @@ confirmed the delete.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -17,13 +19,14 @@ from vmoc.events import Kind
 from vmoc.mux import flows
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.flows import Entry
-from vmoc.mux.groups import SLOT_SHIFT
+from vmoc.mux.groups import SLOT_SHIFT, Group, GroupStep, MeterStep
 from vmoc.mux.pending import Expected, Request, Unit
 from vmoc.mux.roles import Role
-from vmoc.openflow import header, stats, v13
+from vmoc.openflow import header, stats, v10, v13
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import group as g13
+from vmoc.policy import actions13
 from vmoc.policy.groups import DELETE, vet_group_mod, vet_meter_mod
 from vmoc.policy.verdict import Refusal
 
@@ -41,21 +44,7 @@ _METER_STATS_LEAST: Final = 40
 _METER_CONFIG_LEAST: Final = 8
 _FEATURES_GROUP: Final = Struct("!II4I4I")
 _FEATURES_METER: Final = Struct("!IIIBB2x")
-_OFFERED_ACTIONS: Final = sum(
-    1 << kind
-    for kind in (
-        a13.OUTPUT,
-        a13.COPY_TTL_OUT,
-        a13.COPY_TTL_IN,
-        a13.SET_MPLS_TTL,
-        a13.DEC_MPLS_TTL,
-        a13.SET_QUEUE,
-        a13.GROUP,
-        a13.SET_NW_TTL,
-        a13.DEC_NW_TTL,
-        a13.SET_FIELD,
-    )
-)
+_BANDS: Final = 1 << g13.BAND_DROP | 1 << g13.BAND_DSCP_REMARK
 
 
 # -- changes -----------------------------------------------------------------------------------------
@@ -63,7 +52,7 @@ _OFFERED_ACTIONS: Final = sum(
 
 def group_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None:
     """GROUP_MOD: vetted, translated to physical ids, and written."""
-    datapath = session.datapath
+    datapath, table = session.datapath, session.datapath.groups
     bucket = datapath.flow_mods
     if not bucket.take(now):
         return bucket
@@ -73,25 +62,40 @@ def group_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
     if isinstance(change, Refusal):
         session.refuse(message, change, now)
         return None
-    table = datapath.groups
-    if not table.slot:
+    if not table.slot and change.command == v10.ADD:
         table.slot = session.switch.allocate_slot(datapath)
-    plan = table.plan(change)
-    if isinstance(plan, Refusal):
-        _report_quota(session, plan)
-        session.refuse(message, plan, now)
+        if not table.slot:
+            _over(session, message, Refusal("quota", errors.GROUP_QUOTA, "the switch has no group ids left"), now)
+            return None
+    steps = table.plan(change)
+    if isinstance(steps, Refusal):
+        _over(session, message, steps, now)
         return None
-    doomed = _using(datapath, a13.GROUP, plan.gone)
-    for entry in doomed:
-        datapath.flows.kill(entry)
-    undo = (lambda found=plan.undo: table.take_back(found)) if plan.undo is not None else None
-    _write(session, message, plan.messages, undo, lambda: datapath.flows.forget_dead(doomed), now)
+    unit = Unit()
+    doomed = _flows_of(datapath, steps)
+    for step in steps:
+        dying = tuple(entry for entry in doomed.get(step.virtual, ()) if entry.alive)
+        for entry in dying:
+            datapath.flows.kill(entry)
+        plan = flows.Plan([step.message], dying=dying)
+        request = Request(Expected.NOTHING, session, message, at=now, unit=unit, plan=plan)
+        request.undo = lambda when, step=step: table.take_back(step)
+        request.settled = lambda step=step: table.accepted(step)
+        session.switch.send(step.message, request, datapath, now)
     return None
+
+
+def _flows_of(datapath: VirtualDatapath, steps: list[GroupStep]) -> dict[int, list[Entry]]:
+    """The flows a switch deletes along with the groups that ``steps`` delete."""
+    if not any(step.deleted for step in steps):
+        return {}
+    _charge(datapath)
+    return _users(datapath, a13.GROUP)
 
 
 def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None:
     """METER_MOD: vetted, translated to physical ids, and written."""
-    datapath = session.datapath
+    datapath, switch = session.datapath, session.switch
     bucket = datapath.flow_mods
     if not bucket.take(now):
         return bucket
@@ -101,75 +105,99 @@ def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
     if isinstance(change, Refusal):
         session.refuse(message, change, now)
         return None
-    plan = datapath.meters.plan(change)
-    if isinstance(plan, Refusal):
-        _report_quota(session, plan)
-        session.refuse(message, plan, now)
+    steps = datapath.meters.plan(change)
+    if isinstance(steps, Refusal):
+        _over(session, message, steps, now)
         return None
-    doomed = _using(datapath, v13.METER, plan.gone_virtual)
+    doomed: dict[int, list[Entry]] = {}
+    if change.command == DELETE and steps:
+        _charge(datapath)
+        doomed = _users(datapath, v13.METER)
 
-    def settled() -> None:
-        for physical in plan.gone:
-            session.switch.meter_pool.free(physical)
-        for entry in doomed:
-            if entry.alive:
+    def settled(step: MeterStep) -> None:
+        if step.command == DELETE:
+            switch.meter_pool.free(step.physical)
+            for entry in doomed.get(step.virtual, ()):
                 datapath.flows.forget(entry)
 
-    undo = (lambda added=plan.added: datapath.meters.take_back(added)) if plan.added is not None else None
-    _write(session, message, plan.messages, undo, settled, now)
+    def undo(step: MeterStep, when: float) -> None:
+        if datapath.meters.take_back(step):
+            switch.after_barrier(lambda _, later: switch.meter_pool.free(step.physical), when)
+
+    unit = Unit()
+    for step in steps:
+        request = Request(Expected.NOTHING, session, message, at=now, unit=unit)
+        request.undo = partial(undo, step)
+        request.settled = partial(settled, step)
+        switch.send(step.message, request, datapath, now)
     return None
 
 
-def _write(
-    session: NorthSession,
-    message: bytes,
-    messages: list[bytes],
-    undo: Callable[[], None] | None,
-    settled: Callable[[], None],
-    now: float,
-) -> None:
-    if not messages:
-        return
-    unit = Unit()
-    last = len(messages) - 1
-    for index, data in enumerate(messages):
-        request = Request(Expected.NOTHING, session, message, at=now, unit=unit)
-        request.undo = undo
-        request.settled = settled if index == last else None
-        session.switch.send(data, request, session.datapath, now)
-
-
-def _report_quota(session: NorthSession, refusal: Refusal) -> None:
+def _over(session: NorthSession, message: bytes, refusal: Refusal, now: float) -> None:
+    session.refuse(message, refusal, now)
     if refusal.reason in (errors.GROUP_QUOTA, errors.METER_QUOTA):
-        datapath = session.datapath
-        session.hub.report(
-            Kind.QUOTA,
-            slice=datapath.owner.id,
-            vlan=datapath.vlan,
-            dpid=session.switch.dpid,
-            reason=refusal.reason.code,
-            message=refusal.detail,
-        )
+        session.datapath.say(Kind.QUOTA, now, refusal.detail, str(session.link.endpoint))
 
 
-def _using(datapath: VirtualDatapath, kind: int, ids: tuple[int, ...]) -> list[Entry]:
-    """The live flows that name one of the groups (in their actions) or meters (as instruction)."""
-    if not ids:
-        return []
-    wanted = set(ids)
-    found = []
+def _charge(datapath: VirtualDatapath) -> None:
+    # Every flow is looked at; a controller that has many and does that often pays for it.
+    if len(datapath.flows) > 256 and datapath.flow_mods.rate:
+        datapath.flow_mods.charge(len(datapath.flows) / 256)
+
+
+def _users(datapath: VirtualDatapath, kind: int) -> dict[int, list[Entry]]:
+    """The live flows that name each group (in their actions) or meter (as instruction), by virtual id."""
+    found: dict[int, list[Entry]] = {}
     for entry in datapath.flows.by_identity.values():
-        for instruction in flows.virtual_instructions(entry.data):
-            if kind == v13.METER:
-                hit = instruction[0] == v13.METER and instruction[1] in wanted
-            else:
-                hit = instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS) and any(
-                    action[0] == a13.GROUP and action[1] in wanted for action in instruction[1]
-                )
-            if hit:
-                found.append(entry)
-                break
+        for number in _named(entry.data, kind):
+            found.setdefault(number, []).append(entry)
     return found
+
+
+def _named(data: bytes, kind: int) -> set[int]:
+    numbers: set[int] = set()
+    for instruction in flows.virtual_instructions(data):
+        if instruction[0] == v13.METER:
+            if kind == v13.METER:
+                numbers.add(instruction[1])
+        elif instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS) and kind == a13.GROUP:
+            numbers.update(action[1] for action in instruction[1] if action[0] == a13.GROUP)
+    return numbers
+
+
+def revet(switch: Switch, datapath: VirtualDatapath, now: float) -> list[Entry]:
+    """Judge every group anew under the present grant; what it refuses is deleted, with what leads there.
+
+    Returns the flows that go along.
+    """
+    table = datapath.groups
+    refused = {virtual for virtual, group in table.groups.items() if not _fits(datapath, group)}
+    steps = table.remove(table.leading_to(refused))
+    doomed = _flows_of(datapath, steps)
+    gone = [entry for step in steps for entry in doomed.get(step.virtual, ())]
+    for entry in gone:
+        datapath.flows.kill(entry)
+    for step in steps:
+        switch.send_own(step.message, now, datapath)
+    return gone
+
+
+def _fits(datapath: VirtualDatapath, group: Group) -> bool:
+    change = group.data[:8] + v10.MODIFY.to_bytes(2, "big") + group.data[10:]
+    if not isinstance(vet_group_mod(datapath.grant, change), Refusal):
+        return True
+    # A port the slice has and the switch does not, at present, is no reason: on a real switch the group stays.
+    absent = {port for port in _ports_of(group) if port not in datapath.switch.ports and datapath.attached(port)}
+    lenient = replace(datapath.grant, ports=datapath.grant.ports | absent)
+    return bool(absent) and not isinstance(vet_group_mod(lenient, change), Refusal)
+
+
+def _ports_of(group: Group) -> set[int]:
+    ports: set[int] = set()
+    for each in g13.parse_buckets(group.data, 16, len(group.data)):
+        ports.add(each.watch_port)
+        ports.update(action[1] for action in each.actions if action[0] == a13.OUTPUT)
+    return ports
 
 
 # -- statistics --------------------------------------------------------------------------------------
@@ -244,13 +272,14 @@ def _meters(session: NorthSession, message: bytes, kind: int, forward: Forward, 
 
     def keep(reply: bytes) -> list[bytes]:
         found = []
+        users = _users(session.datapath, v13.METER) if kind == v13.MP_METER else {}
         for record in _meter_records(reply, kind, least):
             virtual = table.virtual_of(int.from_bytes(record[at : at + 4], "big"))
             if virtual is None:
                 continue
             record = record[:at] + virtual.to_bytes(4, "big") + record[at + 4 :]
             if kind == v13.MP_METER:
-                count = len(_using(session.datapath, v13.METER, (virtual,)))
+                count = len(users.get(virtual, ()))
                 record = record[:12] + count.to_bytes(4, "big") + record[16:]
             found.append(record)
         return found
@@ -274,19 +303,22 @@ def _meter_records(reply: bytes, kind: int, least: int) -> list[bytes]:
 def _group_features(session: NorthSession) -> bytes:
     """Types 4, capabilities 4, most groups of each type 4x4, actions of each type 4x4."""
     real = session.switch.group_features
-    types, capabilities = (real[0], real[1]) if real is not None else (0, 0)
-    most = session.datapath.groups.quota or g13.GROUP_MAX
-    actions = tuple(bits & _OFFERED_ACTIONS for bits in real[6:10]) if real is not None else (0, 0, 0, 0)
-    return _FEATURES_GROUP.pack(types, capabilities, *(4 * (most,)), *actions)
+    if real is None:
+        return bytes(_FEATURES_GROUP.size)
+    quota = session.datapath.groups.quota
+    most = (min(quota, number) if quota else number for number in real[2:6])
+    offered = sum(1 << kind for kind in actions13.offered(session.datapath.grant, in_set=True))
+    return _FEATURES_GROUP.pack(real[0], real[1], *most, *(bits & offered for bits in real[6:10]))
 
 
 def _meter_features(session: NorthSession) -> bytes:
     """Most meters 4, band types 4, capabilities 4, most bands 1, most colours 1, pad 2."""
     real = session.switch.meter_features
     if real is None:
-        return bytes(16)
-    most = min(session.datapath.meters.quota or real[0], real[0])
-    return _FEATURES_METER.pack(most, *real[1:])
+        return bytes(_FEATURES_METER.size)
+    most, bands, *others = real
+    quota = session.datapath.meters.quota
+    return _FEATURES_METER.pack(min(quota, most) if quota else most, bands & _BANDS, *others)
 
 
 def parse_group_features(message: bytes) -> tuple[int, ...] | None:
@@ -327,6 +359,30 @@ def configured_meters(reply: bytes) -> list[int]:
     return [int.from_bytes(record[4:8], "big") for record in records]
 
 
+def _look(switch: Switch, done: Callable[[set[int] | None, set[int] | None, float], None], now: float) -> None:
+    """Ask for all groups, then for all meters; ``done`` gets their ids, None where the switch gave an error.
+
+    A switch that has neither says so.
+    """
+    found: dict[int, set[int] | None] = {v13.MP_GROUP_DESC: set(), v13.MP_METER_CONFIG: set()}
+
+    def part(kind: int, message: bytes, when: float) -> None:
+        ids = found[kind]
+        if message[1] == header.ERROR:
+            found[kind] = None
+        else:
+            assert ids is not None
+            ids.update(described_groups(message) if kind == v13.MP_GROUP_DESC else configured_meters(message))
+            if stats.head(message)[1] & 1:
+                return
+        if kind == v13.MP_GROUP_DESC:
+            switch.ask(_METERS_REQUEST, partial(part, v13.MP_METER_CONFIG), when)
+        else:
+            done(found[v13.MP_GROUP_DESC], found[v13.MP_METER_CONFIG], when)
+
+    switch.ask(_GROUPS_REQUEST, partial(part, v13.MP_GROUP_DESC), now)
+
+
 def delete_all(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
     """Delete every group and meter of one virtual datapath, groups that lead to others first."""
     for message in datapath.groups.all_deletes():
@@ -336,31 +392,35 @@ def delete_all(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
 
 
 def prove_gone(switch: Switch, datapath: VirtualDatapath, done: Callable[[bool, float], None], now: float) -> None:
-    """See that the switch holds no group of the datapath's slot any more, and give the slot and meters back."""
-    slot = datapath.groups.slot
+    """See that the switch holds no group or meter of the datapath's any more, and give the slot and ids back.
 
-    def freed(clean: bool, when: float) -> None:
-        if clean:
-            datapath.groups.clear()
-            datapath.groups.slot = 0
-            switch.slots.pop(slot, None)
-            datapath.meters.clear()
-        done(clean, when)
-
-    if switch.version == OF10 or not slot:
-        freed(True, now)
+    What is still there is deleted once more, and ``done`` called with False.
+    """
+    table, meters = datapath.groups, datapath.meters
+    if switch.version == OF10 or not (table.slot or meters.ids):
+        done(True, now)
         return
-    found: list[int] = []
 
-    def part(message: bytes, when: float) -> None:
-        if message[1] == header.ERROR:
-            freed(False, when)
-            return
-        found.extend(described_groups(message))
-        if not stats.head(message)[1] & 1:
-            freed(not any(physical >> SLOT_SHIFT == slot for physical in found), when)
+    def judge(groups: set[int] | None, configured: set[int] | None, when: float) -> None:
+        # A switch that will not tell has none, if none of ours was ever accepted.
+        left = set(table.ids.values())
+        if groups is not None:
+            left = {physical for physical in groups if physical >> SLOT_SHIFT == table.slot}
+        still = set(meters.ids.values())
+        if configured is not None:
+            still &= configured
+        for physical in sorted(left):
+            switch.send_own(delete_group(physical), when)
+        for physical in sorted(still):
+            switch.send_own(delete_meter(physical), when)
+        if not left:
+            table.clear()
+            switch.slots.pop(table.slot, None)
+            table.slot = 0
+        meters.keep_only(still)
+        done(not left and not still, when)
 
-    switch.ask(_GROUPS_REQUEST, part, now)
+    _look(switch, judge, now)
 
 
 def reconcile(switch: Switch, done: Callable[[float], None], now: float) -> None:
@@ -369,50 +429,44 @@ def reconcile(switch: Switch, done: Callable[[float], None], now: float) -> None
 
 
 class _Reconcile:
-    """GROUP_DESC, then METER_CONFIG; a switch that has neither says so, and that is that."""
+    """Look, delete, and look again; what cannot be deleted keeps its ids from being given to anybody."""
+
+    TRIES: Final = 3
 
     def __init__(self, switch: Switch, done: Callable[[float], None]) -> None:
         self._switch = switch
         self._done = done
-        self._found: set[int] = set()
+        self._tries = 0
 
     def begin(self, now: float) -> None:
-        self._switch.ask(_GROUPS_REQUEST, self._groups, now)
+        self._tries += 1
+        _look(self._switch, self._judge, now)
 
-    def _groups(self, message: bytes, now: float) -> None:
+    def _judge(self, groups: set[int] | None, meters: set[int] | None, now: float) -> None:
         switch = self._switch
-        if message[1] != header.ERROR:
-            self._found.update(described_groups(message))
-            if stats.head(message)[1] & 1:
-                return
         datapaths = list(switch.datapaths.values())
-        known = {physical for datapath in datapaths for physical in datapath.groups.ids.values()}
-        keep = switch.hub.policy.foreign_flows == "keep"
-        for physical in sorted(self._found - known):
-            if not keep or physical >> SLOT_SHIFT in switch.slots:
-                switch.send_own(delete_group(physical), now)
+        groups, meters = groups or set(), meters or set()
         for datapath in datapaths:
-            datapath.groups.keep_only(self._found)
-        for slot, datapath in list(switch.slots.items()):
-            if switch.datapaths.get(datapath.vlan) is not datapath:
-                del switch.slots[slot]
-        self._found = set()
-        switch.ask(_METERS_REQUEST, self._meters, now)
-
-    def _meters(self, message: bytes, now: float) -> None:
-        switch = self._switch
-        if message[1] != header.ERROR:
-            self._found.update(configured_meters(message))
-            if stats.head(message)[1] & 1:
-                return
-        datapaths = list(switch.datapaths.values())
-        known = {physical for datapath in datapaths for physical in datapath.meters.ids.values()}
-        for datapath in datapaths:
-            datapath.meters.keep_only(self._found)
-        for physical in sorted(self._found - known):
-            if physical <= g13.METER_MAX and switch.hub.policy.foreign_flows != "keep":
-                switch.send_own(delete_meter(physical), now)
-        switch.meter_pool.taken = known & self._found
+            datapath.groups.keep_only(groups)
+            datapath.meters.keep_only(meters)
+        strays = groups - {physical for datapath in datapaths for physical in datapath.groups.ids.values()}
+        loose = meters - {physical for datapath in datapaths for physical in datapath.meters.ids.values()}
+        messages = []
+        if switch.hub.policy.foreign_flows != "keep":
+            messages = [delete_group(physical) for physical in sorted(strays)]
+            messages += [delete_meter(physical) for physical in sorted(loose) if physical <= g13.METER_MAX]
+        else:
+            # Those in a slot of ours were a slice's, of before; nobody else's ids look like that.
+            messages = [delete_group(physical) for physical in sorted(strays) if physical >> SLOT_SHIFT in switch.slots]
+        if messages and self._tries < self.TRIES:
+            for message in messages:
+                switch.send_own(message, now)
+            switch.barrier(switch, None, b"", now)
+            self.begin(now)
+            return
+        switch.slots = {datapath.groups.slot: datapath for datapath in datapaths if datapath.groups.slot}
+        switch.taken_slots = {physical >> SLOT_SHIFT for physical in strays}
+        switch.meter_pool.taken = set(meters)
         self._done(now)
 
 

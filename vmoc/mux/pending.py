@@ -70,7 +70,7 @@ class Request(Sent):
         self.done = done
         self.scope: VirtualDatapath | Switch | None = None
         """Whose messages a barrier settles."""
-        self.undo: Callable[[], None] | None = None
+        self.undo: Callable[[float], None] | None = None
         """Called when the switch refuses the message."""
         self.settled: Callable[[], None] | None = None
         """Called when a later barrier has confirmed it."""

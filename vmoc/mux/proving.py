@@ -223,10 +223,17 @@ class _Flush:
         if stats.head(message)[1] & 1:
             return
         if not self._left:
-            objects.prove_gone(switch, datapath, self._done, now)
+            objects.prove_gone(switch, datapath, self._proven, now)
         elif datapath.state is State.GONE and datapath.vlan in switch.datapaths:
-            self._done(True, now)  # the next owner proves it for itself; another delete would hit what is its own
-        elif self._tries < TRIES:
-            self.begin(now)
+            # The next owner proves the VLAN for itself; another delete would hit what is its own.
+            objects.prove_gone(switch, datapath, lambda clean, when: self._done(True, when), now)
         else:
+            self._proven(False, now)
+
+    def _proven(self, clean: bool, now: float) -> None:
+        if clean or self._tries >= TRIES:
+            self._done(clean, now)
+        elif self._datapath.state is State.GONE and self._datapath.vlan in self._switch.datapaths:
             self._done(False, now)
+        else:
+            self.begin(now)

@@ -25,7 +25,6 @@ from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import oxm
 from vmoc.policy.match import narrow10, narrow13
-from vmoc.policy.verdict import Refusal
 
 if TYPE_CHECKING:
     from vmoc.mux.north import NorthSession
@@ -99,28 +98,20 @@ def _forward_kept(
 
 def _table_features(session: NorthSession, message: bytes, now: float) -> None:
     """Answered from what the switch said once: a dump of them is a megabyte on some."""
+    datapath = session.datapath
+    # The switch may have to be asked first; meanwhile later answers wait for this one.
+    place = session.switch.pending.fresh()
+    session.await_barrier(place)
 
-    def known(records: list[bytes] | None) -> None:
-        if session.closed:
-            return
+    def known(records: list[bytes] | None, when: float) -> None:
         if records is None:
-            session.refuse(message, Refusal("table-features", errors.STATS_TYPE, "the switch has none"), now)
+            session.barrier_failed(place, message, errors.STATS_TYPE.error(session.version), b"", when)
             return
-        grant, datapath = session.datapath.grant, session.datapath
-        trimmer = Trimmer(
-            grant.n_tables,
-            datapath.flows.quota,
-            hides_tag=grant.hides_tag,
-            groups=True,
-            queues=bool(grant.queues),
-            qinq=grant.policy.qinq,
-            mpls=grant.policy.mpls,
-        )
+        trimmer = Trimmer(datapath.grant, datapath.flows.quota)
         items = [item for record in records if (item := trimmer.trim(record)) is not None]
         parts = list(stats.replies(session.version, header.xid_of(message), v13.MP_TABLE_FEATURES, items))
         datapath.stats.charge(len(parts) - 1)
-        for part in parts:
-            session.reply(part)
+        session.barrier_done(place, b"".join(parts), when)
 
     session.switch.tables.get(session.switch, known, now)
 

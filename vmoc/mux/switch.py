@@ -89,6 +89,8 @@ class Switch:
         self.ack_alarm: Alarm | None = None
         self.audit_alarm: Alarm | None = None
         self.slots: dict[int, VirtualDatapath] = {}
+        self.taken_slots: set[int] = set()
+        """Slots of group ids in which the switch holds groups that are nobody's here."""
         self.meter_pool = MeterPool()
         self.group_features: tuple[int, ...] | None = None
         self.meter_features: tuple[int, ...] | None = None
@@ -109,12 +111,13 @@ class Switch:
                 return self._tag
 
     def allocate_slot(self, datapath: VirtualDatapath) -> int:
-        """A slot of group ids for ``datapath``, which keeps it until its groups are proven gone."""
-        while True:
+        """A slot of group ids for ``datapath``, which keeps it until its groups are proven gone; 0: none is free."""
+        for _ in range(SLOT_MAX):
             self._slot = self._slot % SLOT_MAX + 1
-            if self._slot not in self.slots:
+            if self._slot not in self.slots and self._slot not in self.taken_slots:
                 self.slots[self._slot] = datapath
                 return self._slot
+        return 0
 
     def enlist(self, datapath: VirtualDatapath) -> None:
         """The datapath is this switch's."""
@@ -335,7 +338,7 @@ class Switch:
             elif sent.added is not None:
                 flows.take_back(sent.added)
             if request is not None and request.undo is not None:
-                request.undo()
+                request.undo(now)
         if request is not None and request.expected is Expected.BARRIER:
             self._settle(request)
         if request is not None and request.expected is Expected.OPERATOR:

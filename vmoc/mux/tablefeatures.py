@@ -15,58 +15,34 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.openflow import header, stats, v13
-from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import oxm
+from vmoc.policy import actions13
+from vmoc.policy.grant import Grant
 
 if TYPE_CHECKING:
     from vmoc.mux.switch import Switch
 
+Known = Callable[[list[bytes] | None, float], None]
+
 FIXED: Final = 64
 _INSTRUCTIONS: Final = (0, 1)
 _NEXT_TABLES: Final = (2, 3)
-_ACTIONS: Final = (4, 5, 6, 7)
 _MATCH: Final = (8, 10)
 _SET_FIELD: Final = (12, 13, 14, 15)
 _KNOWN_INSTRUCTIONS: Final = frozenset(range(1, 7))
-_OFFERED: Final = frozenset(
-    (
-        a13.OUTPUT,
-        a13.COPY_TTL_OUT,
-        a13.COPY_TTL_IN,
-        a13.SET_MPLS_TTL,
-        a13.DEC_MPLS_TTL,
-        a13.SET_QUEUE,
-        a13.GROUP,
-        a13.SET_NW_TTL,
-        a13.DEC_NW_TTL,
-        a13.SET_FIELD,
-    )
-)
-_QINQ: Final = frozenset((a13.PUSH_VLAN, a13.POP_VLAN))
-_MPLS: Final = frozenset((a13.PUSH_MPLS, a13.POP_MPLS))
-_UNSETTABLE: Final = frozenset((0, 1, 2, 5, 10, 37, 38, 39))
-_VLAN: Final = frozenset((oxm.VLAN_VID, oxm.VLAN_PCP))
 
 
 class Trimmer:
-    """What one virtual datapath may be told."""
+    """What one virtual datapath may be told. ``max_entries`` is its flow quota, 0 for none."""
 
-    def __init__(
-        self, n_tables: int, max_entries: int, *, hides_tag: bool, groups: bool, queues: bool, qinq: bool, mpls: bool
-    ) -> None:
-        self._n_tables = n_tables
+    def __init__(self, grant: Grant, max_entries: int) -> None:
+        self._n_tables = grant.n_tables
         self._max_entries = max_entries
-        self._hides_tag = hides_tag
-        actions = set(_OFFERED)
-        if not groups:
-            actions.discard(a13.GROUP)
-        if not queues:
-            actions.discard(a13.SET_QUEUE)
-        if qinq and not hides_tag:
-            actions |= _QINQ
-        if mpls:
-            actions |= _MPLS
-        self._actions = actions
+        in_set, in_list = (actions13.offered(grant, in_set=one) for one in (True, False))
+        self._actions = {4: in_set, 5: in_set, 6: in_list, 7: in_list}
+        settable = actions13.settable(grant)
+        matchable = frozenset(oxm.FIELDS.keys() - ({oxm.VLAN_PCP} if grant.hides_tag else set()))
+        self._fields = dict.fromkeys(_MATCH, matchable) | dict.fromkeys(_SET_FIELD, settable)
 
     def trim(self, record: bytes) -> bytes | None:
         """One record as the slice sees it; None for a table it does not have. ``BAD_LENGTH`` when malformed."""
@@ -87,14 +63,12 @@ class Trimmer:
     def _property(self, kind: int, data: bytes) -> bytes:
         if kind in _INSTRUCTIONS:
             data = _keep_typed(data, _KNOWN_INSTRUCTIONS)
-        elif kind in _ACTIONS:
-            data = _keep_typed(data, self._actions)
+        elif kind in self._actions:
+            data = _keep_typed(data, self._actions[kind])
         elif kind in _NEXT_TABLES:
             data = bytes(table for table in data if table < self._n_tables)
-        elif kind in _MATCH:
-            data = _keep_fields(data, frozenset((oxm.VLAN_PCP,)) if self._hides_tag else frozenset())
-        elif kind in _SET_FIELD:
-            data = _keep_fields(data, _UNSETTABLE | _VLAN if self._hides_tag else _UNSETTABLE)
+        elif kind in self._fields:
+            data = _keep_fields(data, self._fields[kind])
         length = 4 + len(data)
         return kind.to_bytes(2, "big") + length.to_bytes(2, "big") + data + b"\0" * (-length % 8)
 
@@ -113,12 +87,12 @@ def _properties(record: bytes) -> Iterator[tuple[int, int, int]]:
         position += length + 7 & ~7
 
 
-def _keep_typed(data: bytes, wanted: frozenset[int] | set[int]) -> bytes:
+def _keep_typed(data: bytes, wanted: frozenset[int]) -> bytes:
     kept, position = [], 0
     while position + 4 <= len(data):
         kind = int.from_bytes(data[position : position + 2], "big")
         length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if length < 4:
+        if length < 4 or position + length > len(data):
             raise Refused(errors.BAD_LENGTH, f"table feature id of length {length}")
         if kind in wanted:
             kept.append(data[position : position + length])
@@ -126,17 +100,13 @@ def _keep_typed(data: bytes, wanted: frozenset[int] | set[int]) -> bytes:
     return b"".join(kept)
 
 
-def _keep_fields(data: bytes, unwanted: frozenset[int]) -> bytes:
+def _keep_fields(data: bytes, wanted: frozenset[int]) -> bytes:
     kept, position = [], 0
     while position + 4 <= len(data):
-        header = data[position : position + 4]
-        if header[:2] == b"\xff\xff":
-            position += 8
-            continue
-        number = header[2] >> 1
-        if header[:2] == b"\x80\x00" and number in oxm.FIELDS and number not in unwanted:
-            kept.append(header)
-        position += 4
+        head = data[position : position + 4]
+        if head[:2] == b"\x80\x00" and head[2] >> 1 in wanted:
+            kept.append(head)
+        position += 8 if head[:2] == b"\xff\xff" else 4
     return b"".join(kept)
 
 
@@ -158,17 +128,17 @@ class TableCache:
     def __init__(self) -> None:
         self._records: list[bytes] | None = None
         self._failed = False
-        self._waiting: list[Callable[[list[bytes] | None], None]] = []
+        self._waiting: list[Known] = []
 
     def forget(self) -> None:
         """The switch is another one, perhaps: ask again."""
         self._records, self._failed = None, False
         self._waiting.clear()
 
-    def get(self, switch: Switch, known: Callable[[list[bytes] | None], None], now: float) -> None:
+    def get(self, switch: Switch, known: Known, now: float) -> None:
         """Call ``known`` with the records, now or when the switch has answered; None if it will not."""
         if self._records is not None or self._failed:
-            known(self._records)
+            known(self._records, now)
             return
         self._waiting.append(known)
         if len(self._waiting) > 1:
@@ -176,15 +146,21 @@ class TableCache:
         found: list[bytes] = []
 
         def part(message: bytes, when: float) -> None:
-            if message[1] == header.ERROR:
-                self._failed = True
-            else:
-                found.extend(split_records(message))
-                if stats.head(message)[1] & 1:
-                    return
-                self._records = found
-            waiting, self._waiting = self._waiting, []
-            for each in waiting:
-                each(self._records)
+            try:
+                if message[1] == header.ERROR:
+                    self._failed = True
+                elif not self._failed:
+                    found.extend(split_records(message))
+                    if stats.head(message)[1] & 1:
+                        return
+                    self._records = found
+            except Refused:
+                self._failed = True  # what it says of itself cannot be read: nobody can be told
+                raise
+            finally:
+                if self._failed or self._records is not None:
+                    waiting, self._waiting = self._waiting, []
+                    for each in waiting:
+                        each(self._records, when)
 
         switch.ask(stats.request(4, 0, v13.MP_TABLE_FEATURES), part, now)

@@ -18,6 +18,7 @@ class Grant:
     """Immutable; a change of ports, queues or policy makes a new one.
 
     ``ports`` are wire numbers of ``version``, LOCAL among them only if granted.
+    ``awaited`` are granted ports the switch does not have now, None for any.
     ``hides_tag``: the controller sees untagged frames (transparent presentation,
     or a native switch). ``native``: the wire is untagged too. ``guarded``: drop
     entries at the highest priority keep foreign ports out, so a slice may not
@@ -36,11 +37,23 @@ class Grant:
     groups: Mapping[int, int] = field(default_factory=lambda: _NO_IDS, hash=False)
     meters: Mapping[int, int] = field(default_factory=lambda: _NO_IDS, hash=False)
     policy: Policy = Policy()
+    awaited: frozenset[int] | None = frozenset()
 
     @property
     def max_outputs(self) -> int:
         """Outputs one action list may expand to (vetting 1.2)."""
         return max(64, 2 * len(self.ports))
+
+    def may_enter(self, port: int) -> bool:
+        """Whether a flow may name ``port`` as its input: one of the slice's, or one it will have when it appears.
+
+        So a controller can still delete the flows of a port that has just gone.
+        """
+        if port in self.ports:
+            return True
+        if self.awaited is not None:
+            return port in self.awaited
+        return 0 < port < (0xFF00 if self.version == 1 else 0xFFFFFF00)
 
     def queue_everywhere(self, queue: int) -> bool:
         """Whether ``queue`` is granted on every port of the slice."""

@@ -29,7 +29,7 @@ def narrow10(grant: Grant, match: int) -> int:
     vlan = None if wild & m10.W_DL_VLAN else m10.vlan_of(match)
     if vlan is not None and vlan != (m10.VLAN_NONE if grant.hides_tag else grant.vlan):
         raise Refused(errors.FOREIGN_VLAN, f"match names dl_vlan {vlan:#06x}, the slice has {_own(grant)}")
-    if not wild & m10.W_IN_PORT and m10.in_port_of(match) not in grant.ports:
+    if not wild & m10.W_IN_PORT and not grant.may_enter(m10.in_port_of(match)):
         raise Refused(errors.FOREIGN_IN_PORT, f"match names in_port {m10.in_port_of(match)}")
     if grant.hides_tag:
         # Controllers copy pcp 0 from untagged frames; kept, it would miss every frame of another priority.
@@ -56,7 +56,7 @@ def narrow13(grant: Grant, match: oxm.Match) -> oxm.Match:
             if not grant.native:
                 continue
         elif number == oxm.IN_PORT:
-            if value not in grant.ports and value != v13.CONTROLLER:
+            if not grant.may_enter(value) and value != v13.CONTROLLER:
                 raise Refused(errors.FOREIGN_IN_PORT, f"match names in_port {value}")
         elif number == oxm.IN_PHY_PORT and value not in grant.ports:
             raise Refused(errors.FOREIGN_IN_PORT, f"match names in_phy_port {value}")

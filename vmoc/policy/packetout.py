@@ -52,7 +52,7 @@ class PacketOut:
     not_offered: Refused | None = field(default=None, repr=False)
 
     once: bool = False
-    """Whether the verdict is about more than the bytes in front of the frame: the frame's tags, or a group that may go."""
+    """Whether the verdict holds for this message only: it is about the frame's tags too, or a group that may go."""
 
     def message(self, xid: int) -> bytes:
         """The physical PACKET_OUT."""

@@ -40,3 +40,12 @@ def test_a_new_grant_holds_nothing() -> None:
     assert not grant.hides_tag and not grant.native and not grant.guarded
     with pytest.raises(AttributeError):
         grant.vlan = 200  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("version", [1, 4])
+def test_a_flow_may_enter_by_ports_that_are_away_but_granted(version: int) -> None:
+    some = Grant(version, 100, frozenset({1}), awaited=frozenset({7}))
+    assert [port for port in (0, 1, 2, 7, 0xFFFE) if some.may_enter(port)] == [1, 7]
+    every = Grant(version, 100, frozenset({1}), awaited=None)
+    local = 0xFFFE if version == 1 else 0xFFFFFFFE
+    assert [port for port in (0, 1, 2, 7, local) if every.may_enter(port)] == [1, 2, 7]
