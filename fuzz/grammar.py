@@ -33,11 +33,12 @@ def mark_of_vlan(vlan: int) -> bytes:
 
 def frame(random: Random, vlan: int | None, mark: bytes = b"") -> bytes:
     """An Ethernet frame; the mark is in its source address and its payload."""
-    given = mark or (mark_of_vlan(vlan) if vlan is not None else b"none")
+    tpid = random.choice((0x8100, 0x8100, 0x8100, 0x88A8, 0x9100))
+    given = mark or (mark_of_vlan(vlan) if vlan is not None and tpid != 0x9100 else b"none")
     return E(
         vlan,
         inner=random.choice((None, None, None, *VLANS)),
-        tpid=random.choice((0x8100, 0x8100, 0x8100, 0x88A8, 0x9100)),
+        tpid=tpid,
         pcp=random.choice((0, 0, 7)),
         dst=random.choice(("ff:ff:ff:ff:ff:ff", "02:00:00:00:00:02")),
         src=b"\x02\xfe" + given,

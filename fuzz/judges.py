@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from fuzz.world import Controller
 
 PROXY: Final = 0xFFFE
+GRACE: Final = 3.0
+"""Seconds in which what a slice had may still be on the switch after it was told to go."""
 TO_SWITCH: Final = frozenset(
-    "hello error echo_request echo_reply features_request set_config packet_out flow_mod group_mod stats_request "
+    "hello error echo_request echo_reply features_request get_config_request set_config packet_out flow_mod group_mod stats_request "
     "barrier_request queue_config_request set_async meter_mod".split()
 )
 TO_CONTROLLER: Final = frozenset(
@@ -48,6 +50,19 @@ class Rights:
     def __init__(self, slices: Iterable[Slice], policy: Policy) -> None:
         self.policy = policy
         self.slices = {one.id: one for one in slices}
+        self.moving: dict[int, float] = {}
+        """VLANs whose owner changed, and until when what the old one left may be there."""
+
+    def succeed(self, slices: Iterable[Slice], now: float) -> Rights:
+        """The rights after a change of slices."""
+        after = Rights(slices, self.policy)
+        after.moving = {vlan: until for vlan, until in self.moving.items() if until > now}
+        for before in self.slices.values():
+            changed = after.slices.get(before.id)
+            if changed != before:
+                for segment in (*before.segments, *(changed.segments if changed else ())):
+                    after.moving[segment.vlan] = now + GRACE
+        return after
 
     def grant(self, dpid: int, vlan: int) -> tuple[Slice, Segment, Attachment] | None:
         """The slice that has a VLAN on a switch."""
@@ -72,8 +87,10 @@ class Rights:
 class SouthJudge:
     """Judges every message to one switch; one per switch, for all its connections."""
 
-    def __init__(self, version: int, dpid: int, native: int) -> None:
+    def __init__(self, version: int, dpid: int, native: int, *, operator: bool) -> None:
         self.version = version
+        self.operator = operator
+        """Whether applications of the operator's may send untagged frames."""
         self.dpid = dpid
         self.native = native
         self.tags: dict[int, int] = {}
@@ -85,6 +102,8 @@ class SouthJudge:
         """Judge one message to the switch."""
         if not negotiated and message.name in ("hello", "error"):
             return
+        if message.type == 3:
+            return  # under the version that was asked in
         check(message.version == self.version, "a message of another version to a switch", message)
         check(message.name in TO_SWITCH, "no message for a switch", message)
         judge = getattr(self, f"_{message.name}", None)
@@ -98,6 +117,9 @@ class SouthJudge:
         mod = of.parse_flow_mod(message)
         tag = mod.cookie >> 48
         changes = mod.command in ("add", "modify", "modify_strict")
+        if self.operator and not self.native and mod.cookie == PROXY << 48 | 1 and mod.vlan == "none":
+            self._untagged(of.action_lists(self.version, mod.actions))
+            return
         check(mod.buffer_id == of.NO_BUFFER, "a flow-mod with a buffer of the switch", message)
         if self.native:
             check("vlan_vid" not in mod.match, "a VLAN on a native switch", mod)
@@ -173,6 +195,9 @@ class SouthJudge:
         out = of.parse_packet_out(message)
         vlan = self.native or vlan_of(out.data)
         check(out.buffer_id == of.NO_BUFFER, "a packet-out with a buffer of the switch", message)
+        if self.operator and vlan is None and not self.native:
+            self._untagged([out.actions])
+            return
         check(vlan and rights.grant(self.dpid, vlan), f"a packet-out in nobody's VLAN {vlan}", message.raw.hex())
         assert vlan is not None
         check(bool(self.native) != (out.data[12:14] == b"\x81\x00"), "a tag where none is, or none", out.data.hex())
@@ -181,6 +206,15 @@ class SouthJudge:
         if out.in_port not in [reserved[name] for name in nowhere]:
             check(rights.is_granted(self.version, self.dpid, vlan, out.in_port), "from a foreign port", message)
         self.actions(rights, vlan, out.actions, packet_out=True)
+
+    def _untagged(self, lists: list[bytes]) -> None:
+        """The operator's own: nothing that could tag a frame."""
+        for kind, body in (item for actions in lists for item in of.split_actions(actions)):
+            if self.version == of.V10:
+                check(kind not in (1, 2, 3), "an application tags", body.hex())
+            else:
+                check(kind not in (17, 18, 19, 20, 22, 26, 27), "an application tags", body.hex())
+                check(kind != 25 or body[6] >> 1 not in (5, 6, 7), "an application tags", body.hex())
 
     def _group_mod(self, rights: Rights, message: Message) -> None:
         command, _, number = struct.unpack_from("!HBxI", message.raw, 8)
@@ -203,13 +237,19 @@ class SouthJudge:
 
     # -- what a well-behaved switch holds ----------------------------------------------------------
 
-    def holdings(self, rights: Rights, entries: list[Entry], groups: dict[int, tuple[int, bytes]]) -> None:
+    def holdings(
+        self, rights: Rights, entries: list[Entry], groups: dict[int, tuple[int, bytes]], now: float
+    ) -> None:
         """Judge all that is installed: each entry, and every group it leads to."""
         meters: dict[int, int] = {}
         for entry in entries:
             vlan = self.native or entry.vlan
+            if self.operator and entry.cookie == PROXY << 48 | 1 and vlan == "none":
+                continue
             check(isinstance(vlan, int), "an entry without an exact VLAN", entry)
             assert isinstance(vlan, int)
+            if rights.moving.get(vlan, 0.0) > now:
+                continue
             if rights.grant(self.dpid, vlan) is None:
                 raise Breach(f"an entry in nobody's VLAN: {entry}")
             if entry.cookie >> 48 != PROXY:
@@ -308,10 +348,12 @@ def to_controller(rights: Rights, end: Controller, message: Message, *, honest: 
     """Judge one message to a controller; ``honest``: no switch has made anything up, so that every leak is ours."""
     if not end.version and message.name in ("hello", "error"):
         return
+    if message.type == 3:
+        return  # under the version that was asked in
     check(message.version == end.version or message.name == "error", "a message of another version", message)
     check(message.name in TO_CONTROLLER, "no message for a controller", message)
     slice_ = rights.slices.get(end.owner)
-    if honest:
+    if honest and end.owner != "default":
         for other in rights.slices:
             check(other == end.owner or mark_of(other) not in message.raw,
                   f"{end.owner} is told something of {other}", message.raw.hex())  # fmt: skip

@@ -22,7 +22,7 @@ from tests.emulation import E
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
 from tests.emulation.switch import EmulatedSwitch
-from tests.vmoc.mux.playbook import ControllerEnd, Dialling, End, Playbook, SwitchEnd, endpoint, snapshot_of
+from tests.vmoc.mux.playbook import FEATURES_XID, ControllerEnd, Dialling, End, Playbook, SwitchEnd, endpoint, snapshot_of
 from vmoc import errors
 from vmoc.events import Kind
 from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Policy, Presentation, Segment, Slice, Timers
@@ -119,8 +119,18 @@ class Controller(ControllerEnd):
             judges.to_controller(self.book.rights, self, Message(raw), honest=not self.book.hostile)
             if self.owner == "vera" and not self.book.hostile:
                 self.book.told.append(Message(raw))
-        super().hear(data)
-        self.inbox.clear()
+            self._react(Message(raw))
+
+    def _react(self, message: Message) -> None:
+        if message.name == "hello" and self.book.greet and not self.version:
+            self.version = message.version
+            self._outbox.append(of.hello(self.version, 1, (4,) if self.version == of.V13 else None))
+            self._outbox.append(of.message(self.version, "features_request", b"", FEATURES_XID))
+        elif message.name == "features_reply" and message.xid == FEATURES_XID:
+            dpid, buffers, tables = struct.unpack_from("!QIB", message.raw, 8)
+            self.features = of.Features(dpid, buffers, tables, 0, 0, 0, [])
+        elif message.name == "echo_request":
+            self._outbox.append(of.message(message.version, "echo_reply", message.body, message.xid))
 
     def flush(self) -> bool:
         return self.book.carry_out(self)
@@ -189,7 +199,7 @@ class World(Playbook):
 
     def judge(self, version: int, dpid: int, native: int) -> judges.SouthJudge:
         """The judge of one switch, for all its connections."""
-        return self.judges.setdefault((dpid, native), judges.SouthJudge(version, dpid, native))
+        return self.judges.setdefault((dpid, native), judges.SouthJudge(version, dpid, native, operator=self.tap))
 
     def call(self, name: str, *arguments: Any) -> Any:
         """One call into the mux, timed."""
@@ -429,7 +439,7 @@ class World(Playbook):
     def do_adopt(self, specs: list[dict[str, Any]]) -> None:
         """The slices are these from now on (and the bystander's)."""
         self.slices = tuple(make_slice(spec) for spec in specs) + (() if self.hostile else (VICTIM,))
-        self.rights = judges.Rights(self.slices, self.rights.policy)
+        self.rights = self.rights.succeed(self.slices, self.now)
         self.call("adopt", snapshot_of(self.slices), self.now)
 
     def do_operator(self, which: int, data: str) -> None:
@@ -452,7 +462,7 @@ class World(Playbook):
         if not self.hostile:
             for end in self.switches:
                 if isinstance(end, SwitchConnection) and end.answering and not end.garbles:
-                    end.judge.holdings(self.rights, end.model.flows(), end.model.groups)
+                    end.judge.holdings(self.rights, end.model.flows(), end.model.groups, self.now)
                     dpid = end.model.dpid
                     if dpid in self.installed:
                         now = self._bystander(end.model)

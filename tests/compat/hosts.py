@@ -35,10 +35,10 @@ class Host:
     address: str
     namespace: NetworkNamespace
 
-    def ping(self, address: str, count: int = 1) -> int:
-        """How many of ``count`` echo requests were answered (within a second each)."""
+    def ping(self, address: str, count: int = 1, patience: int = 1) -> int:
+        """How many of ``count`` echo requests were answered, the last one within ``patience`` seconds."""
         with self.namespace.entered():
-            words = ["ping", "-n", "-q", "-i", "0.02", "-W", "1", "-c", str(count), address]
+            words = ["ping", "-n", "-q", "-i", "0.02", "-W", str(patience), "-c", str(count), address]
             done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
         found = _RECEIVED.search(done.stdout)
         return int(found[2]) if found else 0
@@ -82,7 +82,7 @@ class Rack:
             source, target = self.hosts[one], self.hosts[two]
             wait_until(lambda s=source, t=target: s.ping(t.address), f"{one} to reach {two}", timeout=timeout)  # type: ignore[misc]
         for one, two in pairs:
-            received = self.hosts[one].ping(self.hosts[two].address, 3)
+            received = self.hosts[one].ping(self.hosts[two].address, 3, patience=5)
             assert received == 3, f"{one} had {received} of 3 answers from {two}\n{self.state()}"
 
     def state(self) -> str:

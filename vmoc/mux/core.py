@@ -197,7 +197,7 @@ class Mux:
             session.report(Kind.SWITCH_UP, f"{len(switch.ports)} ports, OpenFlow {version}")
             audit.schedule(switch, when)
             if switch.version != OF10:
-                switch.tables.get(switch, lambda records: None, when)  # a controller that asks is answered from here
+                switch.tables.fetch(switch, when)  # a controller that asks is answered from here
             for datapath in list(switch.datapaths.values()):
                 if datapath.state is State.PENDING:  # it came while the switch was being looked at
                     self._prove(datapath, when)

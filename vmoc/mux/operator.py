@@ -63,6 +63,8 @@ def send(switch: Switch, message: bytes, now: float) -> None:
     if switch.session is None or len(message) < 8 or message[0] != version:
         return
     try:
+        if int.from_bytes(message[2:4], "big") != len(message):
+            raise Refused(errors.BAD_LENGTH, "the header states another length")
         data = _vet(switch, message)
     except Refused as refused:
         code = refused.reason.error(version)

@@ -104,11 +104,14 @@ def _table_features(session: NorthSession, message: bytes, now: float) -> None:
     session.await_barrier(place)
 
     def known(records: list[bytes] | None, when: float) -> None:
-        if records is None:
+        try:
+            if records is None:
+                raise Refused(errors.STATS_TYPE, "the switch does not tell")
+            trimmer = Trimmer(datapath.grant, datapath.flows.quota)
+            items = [item for record in records if (item := trimmer.trim(record)) is not None]
+        except Refused:
             session.barrier_failed(place, message, errors.STATS_TYPE.error(session.version), b"", when)
             return
-        trimmer = Trimmer(datapath.grant, datapath.flows.quota)
-        items = [item for record in records if (item := trimmer.trim(record)) is not None]
         parts = list(stats.replies(session.version, header.xid_of(message), v13.MP_TABLE_FEATURES, items))
         datapath.stats.charge(len(parts) - 1)
         session.barrier_done(place, b"".join(parts), when)

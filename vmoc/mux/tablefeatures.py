@@ -9,6 +9,7 @@ headers of 4 bytes (experimenters' of 8).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -110,9 +111,9 @@ def _keep_fields(data: bytes, wanted: frozenset[int]) -> bytes:
     return b"".join(kept)
 
 
-def split_records(data: bytes) -> list[bytes]:
-    """The records of one TABLE_FEATURES reply; ``BAD_LENGTH`` when one does not fit."""
-    found, position = [], 16
+def split_records(data: bytes, position: int = 0) -> list[bytes]:
+    """The records from ``position`` on; ``BAD_LENGTH`` when one does not fit."""
+    found = []
     while position < len(data):
         length = int.from_bytes(data[position : position + 2], "big")
         if length < FIXED or position + length > len(data):
@@ -123,44 +124,58 @@ def split_records(data: bytes) -> list[bytes]:
 
 
 class TableCache:
-    """A switch's own table features, asked for once, when somebody first wants them."""
+    """A switch's own table features, asked for once.
+
+    Kept compressed: they are a megabyte of much the same on some switches.
+    """
 
     def __init__(self) -> None:
-        self._records: list[bytes] | None = None
-        self._failed = False
+        self._packed: bytes | None = None
+        self._asked = self._failed = False
         self._waiting: list[Known] = []
 
     def forget(self) -> None:
         """The switch is another one, perhaps: ask again."""
-        self._records, self._failed = None, False
+        self._packed = None
+        self._asked = self._failed = False
         self._waiting.clear()
 
     def get(self, switch: Switch, known: Known, now: float) -> None:
         """Call ``known`` with the records, now or when the switch has answered; None if it will not."""
-        if self._records is not None or self._failed:
-            known(self._records, now)
+        if self._packed is not None or self._failed:
+            known(self._records(), now)
+        else:
+            self._waiting.append(known)
+            self.fetch(switch, now)
+
+    def fetch(self, switch: Switch, now: float) -> None:
+        """Ask the switch, unless that has been done."""
+        if self._asked:
             return
-        self._waiting.append(known)
-        if len(self._waiting) > 1:
-            return
-        found: list[bytes] = []
+        self._asked = True
+        packer = zlib.compressobj(1)
+        packed: list[bytes] = []
 
         def part(message: bytes, when: float) -> None:
             try:
                 if message[1] == header.ERROR:
                     self._failed = True
                 elif not self._failed:
-                    found.extend(split_records(message))
-                    if stats.head(message)[1] & 1:
-                        return
-                    self._records = found
+                    split_records(message, 16)
+                    packed.append(packer.compress(message[16:]))
+                    if not stats.head(message)[1] & 1:
+                        self._packed = b"".join((*packed, packer.flush()))
             except Refused:
                 self._failed = True  # what it says of itself cannot be read: nobody can be told
                 raise
             finally:
-                if self._failed or self._records is not None:
+                if self._failed or self._packed is not None:
                     waiting, self._waiting = self._waiting, []
+                    records = self._records() if waiting else None
                     for each in waiting:
-                        each(self._records, when)
+                        each(records, when)
 
         switch.ask(stats.request(4, 0, v13.MP_TABLE_FEATURES), part, now)
+
+    def _records(self) -> list[bytes] | None:
+        return None if self._packed is None else split_records(zlib.decompress(self._packed))
