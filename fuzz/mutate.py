@@ -24,7 +24,7 @@ def _byte(data: bytearray, random: Random) -> None:
 def _word(data: bytearray, random: Random) -> None:
     at = random.randrange(0, len(data), 2)
     value = random.choice((*WORDS, len(data), len(data) - at, max(len(data) - at - 4, 0)))
-    data[at : at + 2] = value.to_bytes(2, "big")
+    data[at : at + 2] = (value & 0xFFFF).to_bytes(2, "big")
 
 
 def _near(data: bytearray, random: Random) -> None:

@@ -267,6 +267,8 @@ class Switch:
             self._port_status(message, now)
         elif kind == header.ERROR:
             self._error(message, now)
+            if self.waiting:  # a refused barrier settles as well
+                self.give_turns(now)
         elif kind == (v10.BARRIER_REPLY if version == OF10 else v13.BARRIER_REPLY):
             self._barrier_reply(message, now)
         elif kind == stats.REPLY[version]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.emulation.actions import output, pop_vlan, push_vlan, set_field, set_pcp, set_vlan, strip_vlan
+from tests.emulation.actions import output, push_vlan, set_field, set_pcp, set_vlan, strip_vlan
 from tests.emulation.build import packet_out
 from tests.emulation.frames import E
 from tests.vmoc.policy.grants import V10, V13, VERSIONS, tagged, transparent
@@ -67,7 +67,7 @@ def reason_of(judge: Any, *arguments: Any) -> Reason | None:
         ([vid10(OTHER), (a10.ENQUEUE, 2, 7)], VACT),
         ([vid10(OTHER), vid10(OWN), OUT10], PASS),
         ([OUT10, vid10(OTHER)], VACT),  # a table or an action set may come later
-        ([pcp10(3), OUT10], PASS),
+        ([pcp10(3), (a10.SET_NW_TOS, 4), OUT10], PASS),
         ([STRIP10, OUT10], VACT),
         ([STRIP10], VACT),
         ([STRIP10, STRIP10], VACT),
@@ -143,13 +143,15 @@ def test_sets(actions: list[a13.Action], expected: Reason | None) -> None:
     [
         (E(), Tags((), True)),
         (E(100), Tags((100,), True)),
-        (E("100/200"), Tags((100, 200))),  # whatever is below the second one
-        (E("0x88a8:100"), Tags(())),
+        (E(100, inner=200), Tags((100, 200), True)),
+        (E(100)[:16] + E(200, inner=300)[12:], Tags((100, 200))),
+        (E(100, tpid=0x88A8), Tags(())),
         (E(100)[:16], Tags((100,))),
         (E(100)[:15], Tags(())),
         (E(100)[:16] + b"\x88\xa8\x00\xc8" + E()[12:], Tags((100,))),
         (E(100)[:16] + b"\x91\x00\x00\xc8" + E()[12:], Tags((100,))),
     ],
+    ids=["none", "one", "two", "three", "S-tag", "cut below", "cut", "S-tag below", "old Q-in-Q below"],
 )
 def test_the_tags_of_a_frame(frame: bytes, tags: Tags) -> None:
     assert tags_of(frame) == tags
@@ -235,7 +237,7 @@ LISTS10 = st.lists(st.one_of(st.just(STRIP10), st.just(pcp10(1)), VIDS.map(vid10
 def test_no_allowed_list_of_13_shows_a_frame_elsewhere(
     actions: list[a13.Action], below: list[int], known: bool, copies: bool
 ) -> None:
-    tags = Tags((OWN, *below[:1]), not below) if known else None
+    tags = Tags((OWN, *below[:1]), len(below) < 2) if known else None
     if reason_of(follow13, actions, tags) is None:
         frame = Frame([OWN, *below], copies)
         for action in actions:
@@ -247,7 +249,7 @@ def test_no_allowed_list_of_13_shows_a_frame_elsewhere(
 def test_no_allowed_list_of_10_shows_a_frame_elsewhere(
     actions: list[a10.Action], below: list[int], known: bool
 ) -> None:
-    tags = Tags((OWN, *below[:1]), not below) if known else None
+    tags = Tags((OWN, *below[:1]), len(below) < 2) if known else None
     if reason_of(follow10, actions, tags) is None:
         frame = Frame([OWN, *below], copies=False)
         for action in actions:
@@ -299,10 +301,10 @@ def test_stripping_what_was_pushed_reaches_the_switch() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_packet_out_is_judged_by_its_own_frame_every_time(version: int) -> None:
-    strip = strip_vlan(V10) if version == V10 else pop_vlan()
+    strip = strip_vlan(version)
     policy = PacketOutPolicy(tagged(version, policy=QINQ))
-    fine = packet_out(version, E("100/100"), strip + output(version, 2))
-    bad = packet_out(version, E("100/200"), strip + output(version, 2))
+    fine = packet_out(version, E(100, inner=100), strip + output(version, 2))
+    bad = packet_out(version, E(100, inner=200), strip + output(version, 2))
     for _ in range(2):
         assert policy.vet(fine, 9) == fine[:4] + b"\0\0\0\x09" + fine[8:]
         refusal = policy.vet(bad, 9)
