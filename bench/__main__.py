@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -26,12 +27,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="seconds per run")
     parser.add_argument("--hosts", type=int, help="source addresses per switch (1024): bounds its flow table")
     parser.add_argument("--window", type=int, help="packet-ins outstanding per switch in throughput lines (64)")
+    parser.add_argument(
+        "--patience", type=float, metavar="SECONDS", help="in all, to repeat lines that other programs disturbed (0)"
+    )
     return parser.parse_args()
 
 
 def _plan(arguments: argparse.Namespace) -> load.Plan:
     plan = load.QUICK if arguments.quick else load.Plan()
-    changes = {name: getattr(arguments, name) for name in ("runs", "seconds", "hosts", "window")}
+    changes = {name: getattr(arguments, name) for name in ("runs", "seconds", "hosts", "window", "patience")}
     changes["versions"] = (arguments.version,) if arguments.version else None
     return load.Plan(**(vars(plan) | {name: value for name, value in changes.items() if value is not None}))
 
@@ -72,7 +76,7 @@ def _remarks(results: list[load.Result]) -> list[str]:
                             ("disconnects", r.disconnects)):  # fmt: skip
             if value:
                 remarks.append(f"{where}: {value} {name}")
-    disturbed = [r.other_cpu for r in results if r.other_cpu > 0.2]
+    disturbed = [r.other_cpu for r in results if r.other_cpu > load.DISTURBED]
     if disturbed:
         remarks.append(
             f"other programs used up to {max(disturbed):.1f} CPUs during {len(disturbed)} of {len(results)} lines:"
@@ -103,11 +107,12 @@ def main() -> int:
 
     try:
         tools.build()
+        patience = load.Patience(plan.patience)
         for version in plan.versions:
             for count in (1, 16):
-                done(load.direct(plan, version, count))
-            load.through(plan, version, None, CASES, done)
-            load.through(plan, version, min(os.sched_getaffinity(0)), [(1, "latency")], done)
+                done(patience.best(partial(load.direct, plan, version, count)))
+            load.through(plan, version, None, CASES, patience, done)
+            load.through(plan, version, min(os.sched_getaffinity(0)), [(1, "latency")], patience, done)
     except tools.ToolError as error:
         console.print(str(error), markup=False)
         return 1

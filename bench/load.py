@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,12 @@ class Plan:
     versions: tuple[str, ...] = ("1.0", "1.3")
     window: int = 64
     hosts: int = 1024
+    patience: float = 0.0
+    """Seconds in all to spend on repeating lines during which other programs were busy."""
 
+
+DISTURBED = 0.2
+"""CPUs that other programs may use before a line counts as disturbed."""
 
 QUICK = Plan(seconds=1.5, runs=2, warm_up=0.5, direct_seconds=0.7)
 
@@ -103,6 +110,21 @@ def _result(title: str, placement: str, report: dict[str, Any], foreign: int, *,
     )
 
 
+class Patience:
+    """Repeats what other programs disturbed, as long as the plan allows; the least disturbed attempt counts."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    def best(self, measure: Callable[[], Result]) -> Result:
+        best = measure()
+        while best.other_cpu > DISTURBED and time.monotonic() < self._until:
+            again = measure()
+            best = min(best, again, key=lambda result: result.other_cpu)
+            best.cross = max(best.cross, again.cross)
+        return best
+
+
 def direct(plan: Plan, version: str, count: int) -> Result:
     """The tools against each other, without VMOC: what they could do."""
     with tools.Controllers([",".join(VLANS)]) as controllers:
@@ -161,15 +183,22 @@ def family(leader: int) -> list[int]:
     return sorted(found, key=lambda pid: pid != leader)
 
 
-def through(plan: Plan, version: str, cpu: int | None, cases: list[tuple[int, str]],
-            done: Callable[[Result], None]) -> None:  # fmt: skip
+def through(
+    plan: Plan,
+    version: str,
+    cpu: int | None,
+    cases: list[tuple[int, str]],
+    patience: Patience,
+    done: Callable[[Result], None],
+) -> None:
     """The cases (switches, mode) one after the other through one VMOC; ``cpu`` puts every process on that CPU."""
     placement = "any CPU" if cpu is None else "all on one CPU"
     with (
         tools.Controllers(VLANS, cpu=cpu) as controllers,
         _vmoc(controllers.ports, version, cpu) as vmoc,
     ):
-        for count, mode in cases:
+
+        def measure(count: int, mode: str) -> Result:
             report = tools.switches(
                 vmoc.port,
                 version=version,
@@ -185,6 +214,9 @@ def through(plan: Plan, version: str, cpu: int | None, cases: list[tuple[int, st
                 cpu=cpu,
             )
             title = "1 outstanding" if mode == "latency" else f"{plan.window} outstanding"
-            done(_result(title, placement, report, 0, through=True))
+            return _result(title, placement, report, 0, through=True)
+
+        for count, mode in cases:
+            done(patience.best(partial(measure, count, mode)))
     if foreign := controllers.counters["foreign"]:
         raise tools.ToolError(f"{foreign} packet-ins reached a controller of another VLAN: isolation is broken.")

@@ -133,6 +133,8 @@ class SouthJudge:
             vlan = int(mod.vlan)  # type: ignore[arg-type]
         if not changes:
             return
+        if tag == PROXY and not mod.actions and mod.hard:
+            return  # keeps what nobody owns from being sent up for a while
         check(rights.grant(self.dpid, vlan), "a flow in nobody's VLAN", mod)
         if tag != PROXY:
             check(self.tags.setdefault(tag, vlan) == vlan, f"tag {tag:#x} was of VLAN {self.tags[tag]}", mod)
@@ -232,14 +234,13 @@ class SouthJudge:
     def _stats_request(self, rights: Rights, message: Message) -> None:
         known = of.STATS[self.version].values()
         kind, flags = struct.unpack_from("!HH", message.raw, 8)
-        check(kind in known and kind != 0xFFFF and not flags, "a statistics request of no kind", message.raw.hex())
+        check(kind in known and kind != 0xFFFF, "a statistics request of no kind", message.raw.hex())
+        check(not flags or (self.operator and self.version == of.V10), "flags of a request", message.raw.hex())
         check(self.version == of.V10 or kind != 12 or len(message.raw) == 16, "table features set", message.raw.hex())
 
     # -- what a well-behaved switch holds ----------------------------------------------------------
 
-    def holdings(
-        self, rights: Rights, entries: list[Entry], groups: dict[int, tuple[int, bytes]], now: float
-    ) -> None:
+    def holdings(self, rights: Rights, entries: list[Entry], groups: dict[int, tuple[int, bytes]], now: float) -> None:
         """Judge all that is installed: each entry, and every group it leads to."""
         meters: dict[int, int] = {}
         for entry in entries:
@@ -248,7 +249,7 @@ class SouthJudge:
                 continue
             check(isinstance(vlan, int), "an entry without an exact VLAN", entry)
             assert isinstance(vlan, int)
-            if rights.moving.get(vlan, 0.0) > now:
+            if rights.moving.get(vlan, 0.0) > now or (not entry.actions and entry.hard):
                 continue
             if rights.grant(self.dpid, vlan) is None:
                 raise Breach(f"an entry in nobody's VLAN: {entry}")
@@ -350,7 +351,11 @@ def to_controller(rights: Rights, end: Controller, message: Message, *, honest: 
         return
     if message.type == 3:
         return  # under the version that was asked in
-    check(message.version == end.version or message.name == "error", "a message of another version", message)
+    check(
+        message.version == end.version or message.name == "error" or not end.version,
+        "a message of another version",
+        message,
+    )
     check(message.name in TO_CONTROLLER, "no message for a controller", message)
     slice_ = rights.slices.get(end.owner)
     if honest and end.owner != "default":

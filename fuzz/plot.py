@@ -214,7 +214,7 @@ class Writer:
             operations.append(self.connect(self.random.choice((1, 2))))
         operations += [self.operation() for _ in range(steps)]
         # In the end everybody is well again: what is left over must be right.
-        operations += [["dial", True], ["greet", True], ["advance", 40.0], ["advance", 70.0]]
+        operations += [["recover"], ["advance", 40.0], ["advance", 70.0]]
         if self.random.random() < 0.2:
             operations.append(["drain"])
         return Episode(self.setting, operations)

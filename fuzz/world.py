@@ -22,7 +22,16 @@ from tests.emulation import E
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
 from tests.emulation.switch import EmulatedSwitch
-from tests.vmoc.mux.playbook import FEATURES_XID, ControllerEnd, Dialling, End, Playbook, SwitchEnd, endpoint, snapshot_of
+from tests.vmoc.mux.playbook import (
+    FEATURES_XID,
+    ControllerEnd,
+    Dialling,
+    End,
+    Playbook,
+    SwitchEnd,
+    endpoint,
+    snapshot_of,
+)
 from vmoc import errors
 from vmoc.events import Kind
 from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Policy, Presentation, Segment, Slice, Timers
@@ -364,7 +373,7 @@ class World(Playbook):
 
     def _send(self, end: End, data: bytes, cut: int) -> None:
         if not cut or end.paused:
-            if sum(map(len, end._outbox)) < BACKLOG:
+            if sum(map(len, end._outbox)) + len(data) <= BACKLOG:
                 end._outbox.append(data)
             return
         for start in range(0, min(len(data), 4096), cut):
@@ -448,6 +457,28 @@ class World(Playbook):
         if end is not None:
             key = (end.model.dpid, end.native)
             self.call("operator_send", key, bytes.fromhex(data), self.now)
+
+    def do_recover(self) -> None:
+        """Everybody is well again: whoever waits must get on."""
+        self.accept, self.greet = True, True
+        for end in list(self.ends.values()):
+            if isinstance(end, SwitchConnection):
+                end.answering, end.garbles = True, 0
+            if end.open:
+                self.call("relieved", end.cid, self.now)
+                self.settle()
+        if self.hostile:  # barriers that were swallowed are lost, and their connection with them
+            return
+        self.do_advance(5.0)
+        before = self._stuck()
+        self.do_advance(30.0)
+        for cid, waiting in self._stuck().items():
+            judges.check(before.get(cid) != waiting, f"a controller with {waiting} messages left is stuck", cid)
+
+    def _stuck(self) -> dict[int, int]:
+        """How much of what was read waits, by connection that is not read from."""
+        sessions = self.mux._north
+        return {cid: len(one._waiting) for cid, one in sessions.items() if cid in self.ends and self.ends[cid].paused}
 
     def do_drain(self) -> None:
         """Shut down."""

@@ -379,6 +379,8 @@ class EmulatedSwitch:
                         raise FlowError(3, 0)
                     if kind == 1 and not mod.table < body[4] < self.n_tables:
                         raise FlowError(3, 2)
+                    if kind == 6 and int.from_bytes(body[4:8], "big") not in self.meters:
+                        raise FlowError(12, 2)
             for actions in of.action_lists(self.version, mod.actions):
                 self._check_actions(actions)
         self._removed(self.table.apply(mod), 2)
@@ -415,7 +417,9 @@ class EmulatedSwitch:
         command, flags, number = struct.unpack_from("!HHI", msg.raw, 8)
         if command == 2:
             for each in list(self.meters) if number == 0xFFFFFFFF else [number]:
-                self.meters.pop(each, None)
+                if self.meters.pop(each, None) is not None:
+                    # As Open vSwitch does in 1.3: its flows go along, and nothing is said.
+                    self.table.entries = [e for e in self.table.entries if not e.uses_meter(each)]
         elif (command == 0) == (number in self.meters):
             raise FlowError(12, 1 if command == 0 else 3)
         elif not 1 <= number <= 100:

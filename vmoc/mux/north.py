@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from vmoc.mux.link import Link
 
 HELD_LIMIT: Final = 1024
+TURN: Final = 1024
+"""Messages of one connection before the others have their turn."""
+_EXPENSIVE: Final = {
+    OF10: frozenset((header.FEATURES_REQUEST, v10.STATS_REQUEST)),
+    OF13: frozenset((header.FEATURES_REQUEST, v13.MULTIPART_REQUEST)),
+}
+"""Short questions with long answers: each counts as ``_EXTRA`` messages more."""
+_EXTRA: Final = 15
 DEFAULT_MISS_SEND_LEN: Final = 128
 _EMPTY: Final[list[bytes]] = []
 _NO_BUFFER: Final = b"\xff\xff\xff\xff"
@@ -97,9 +105,14 @@ class NorthSession:
         if not self.greeted and messages:
             self._greet(messages[0], now)
             messages = messages[1:]
+        spent, expensive = 0, _EXPENSIVE[version]
         for index, message in enumerate(messages):
             if self.closed:
                 return
+            if spent >= TURN:
+                self._wait(messages[index:], now, now)
+                return
+            spent += 1 if message[1] not in expensive else 1 + _EXTRA
             if message[0] != version and not self._other_version(message, now):
                 continue
             handler = handlers.get(message[1])
@@ -158,16 +171,15 @@ class NorthSession:
     def turn(self, now: float) -> None:
         """Room may have come: take it, or queue again."""
         self._queued = False
-        if not self.closed and self._waiting:
-            if self._held_up():
-                self._queued = True
-                self.switch.waiting.append(self)
-            else:
-                self.go_on(now)
+        if not self.closed and self._paused:
+            self.go_on(now)
 
     def go_on(self, now: float) -> None:
         """What held the connection up may be over: handle what waited, then read on."""
-        if self.closed or self._held_up():
+        if self.closed:
+            return
+        if self._held_up():
+            self._wait(self._waiting, None, now)
             return
         messages, self._waiting = self._waiting, _EMPTY
         if messages:

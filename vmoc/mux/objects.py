@@ -1,4 +1,4 @@
-"""Groups and meters of a slice, between its controllers and the switch: changes, statistics, clean-up (vetting A.8).
+"""Groups and meters of a slice, between its controllers and the switch: changes and statistics (vetting A.8).
 
 A controller's ids are its own; what a switch sees is in ``groups``. A deleted
 group takes the flows that use it along and the switch says so; a deleted meter
@@ -19,11 +19,10 @@ from vmoc.events import Kind
 from vmoc.mux import flows
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.flows import Entry
-from vmoc.mux.groups import SLOT_SHIFT, Group, GroupStep, MeterStep
+from vmoc.mux.groups import Group, GroupStep, MeterStep
 from vmoc.mux.pending import Expected, Request, Unit
 from vmoc.mux.roles import Role
-from vmoc.openflow import header, stats, v10, v13
-from vmoc.openflow.header import OF10
+from vmoc.openflow import header, v10, v13
 from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import group as g13
 from vmoc.policy import actions13
@@ -273,7 +272,7 @@ def _meters(session: NorthSession, message: bytes, kind: int, forward: Forward, 
     def keep(reply: bytes) -> list[bytes]:
         found = []
         users = _users(session.datapath, v13.METER) if kind == v13.MP_METER else {}
-        for record in _meter_records(reply, kind, least):
+        for record in g13.records(reply, 16, least, 4 - at):
             virtual = table.virtual_of(int.from_bytes(record[at : at + 4], "big"))
             if virtual is None:
                 continue
@@ -285,19 +284,6 @@ def _meters(session: NorthSession, message: bytes, kind: int, forward: Forward, 
         return found
 
     forward(session, message, kind, _ID.pack(table.ids.get(wanted, g13.METER_ALL)), keep, now)
-
-
-def _meter_records(reply: bytes, kind: int, least: int) -> list[bytes]:
-    """Statistics: meter 4, length 2, ...; configuration: length 2, flags 2, meter 4, bands."""
-    at_length = 4 if kind == v13.MP_METER else 0
-    found, position = [], 16
-    while position < len(reply):
-        length = int.from_bytes(reply[position + at_length : position + at_length + 2], "big")
-        if length < least or position + length > len(reply):
-            raise Refused(errors.BAD_LENGTH, f"meter record of length {length}")
-        found.append(reply[position : position + length])
-        position += length
-    return found
 
 
 def _group_features(session: NorthSession) -> bytes:
@@ -334,144 +320,6 @@ def parse_meter_features(message: bytes) -> tuple[int, ...] | None:
         return None
     return _FEATURES_METER.unpack_from(message, 16)
 
-
-# -- what a switch holds -----------------------------------------------------------------------------
-
-
-def delete_group(physical: int) -> bytes:
-    """Remove one group."""
-    return g13.group_mod(0, DELETE, 0, physical)
-
-
-def delete_meter(physical: int) -> bytes:
-    """Remove one meter."""
-    return g13.meter_mod(0, DELETE, 0, physical)
-
-
-def described_groups(reply: bytes) -> list[int]:
-    """The ids in a GROUP_DESC reply."""
-    return [int.from_bytes(record[4:8], "big") for record in g13.records(reply, 16, _GROUP_DESC_LEAST)]
-
-
-def configured_meters(reply: bytes) -> list[int]:
-    """The ids in a METER_CONFIG reply."""
-    records = _meter_records(reply, v13.MP_METER_CONFIG, _METER_CONFIG_LEAST)
-    return [int.from_bytes(record[4:8], "big") for record in records]
-
-
-def _look(switch: Switch, done: Callable[[set[int] | None, set[int] | None, float], None], now: float) -> None:
-    """Ask for all groups, then for all meters; ``done`` gets their ids, None where the switch gave an error.
-
-    A switch that has neither says so.
-    """
-    found: dict[int, set[int] | None] = {v13.MP_GROUP_DESC: set(), v13.MP_METER_CONFIG: set()}
-
-    def part(kind: int, message: bytes, when: float) -> None:
-        ids = found[kind]
-        if message[1] == header.ERROR:
-            found[kind] = None
-        else:
-            assert ids is not None
-            ids.update(described_groups(message) if kind == v13.MP_GROUP_DESC else configured_meters(message))
-            if stats.head(message)[1] & 1:
-                return
-        if kind == v13.MP_GROUP_DESC:
-            switch.ask(_METERS_REQUEST, partial(part, v13.MP_METER_CONFIG), when)
-        else:
-            done(found[v13.MP_GROUP_DESC], found[v13.MP_METER_CONFIG], when)
-
-    switch.ask(_GROUPS_REQUEST, partial(part, v13.MP_GROUP_DESC), now)
-
-
-def delete_all(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
-    """Delete every group and meter of one virtual datapath, groups that lead to others first."""
-    for message in datapath.groups.all_deletes():
-        switch.send_own(message, now)
-    for physical in datapath.meters.ids.values():
-        switch.send_own(delete_meter(physical), now)
-
-
-def prove_gone(switch: Switch, datapath: VirtualDatapath, done: Callable[[bool, float], None], now: float) -> None:
-    """See that the switch holds no group or meter of the datapath's any more, and give the slot and ids back.
-
-    What is still there is deleted once more, and ``done`` called with False.
-    """
-    table, meters = datapath.groups, datapath.meters
-    if switch.version == OF10 or not (table.slot or meters.ids):
-        done(True, now)
-        return
-
-    def judge(groups: set[int] | None, configured: set[int] | None, when: float) -> None:
-        # A switch that will not tell has none, if none of ours was ever accepted.
-        left = set(table.ids.values())
-        if groups is not None:
-            left = {physical for physical in groups if physical >> SLOT_SHIFT == table.slot}
-        still = set(meters.ids.values())
-        if configured is not None:
-            still &= configured
-        for physical in sorted(left):
-            switch.send_own(delete_group(physical), when)
-        for physical in sorted(still):
-            switch.send_own(delete_meter(physical), when)
-        if not left:
-            table.clear()
-            switch.slots.pop(table.slot, None)
-            table.slot = 0
-        meters.keep_only(still)
-        done(not left and not still, when)
-
-    _look(switch, judge, now)
-
-
-def reconcile(switch: Switch, done: Callable[[float], None], now: float) -> None:
-    """After a connect: delete groups and meters nobody knows, forget those the switch lost; then ``done``."""
-    _Reconcile(switch, done).begin(now)
-
-
-class _Reconcile:
-    """Look, delete, and look again; what cannot be deleted keeps its ids from being given to anybody."""
-
-    TRIES: Final = 3
-
-    def __init__(self, switch: Switch, done: Callable[[float], None]) -> None:
-        self._switch = switch
-        self._done = done
-        self._tries = 0
-
-    def begin(self, now: float) -> None:
-        self._tries += 1
-        _look(self._switch, self._judge, now)
-
-    def _judge(self, groups: set[int] | None, meters: set[int] | None, now: float) -> None:
-        switch = self._switch
-        datapaths = list(switch.datapaths.values())
-        groups, meters = groups or set(), meters or set()
-        for datapath in datapaths:
-            datapath.groups.keep_only(groups)
-            datapath.meters.keep_only(meters)
-        strays = groups - {physical for datapath in datapaths for physical in datapath.groups.ids.values()}
-        loose = meters - {physical for datapath in datapaths for physical in datapath.meters.ids.values()}
-        messages = []
-        if switch.hub.policy.foreign_flows != "keep":
-            messages = [delete_group(physical) for physical in sorted(strays)]
-            messages += [delete_meter(physical) for physical in sorted(loose) if physical <= g13.METER_MAX]
-        else:
-            # Those in a slot of ours were a slice's, of before; nobody else's ids look like that.
-            messages = [delete_group(physical) for physical in sorted(strays) if physical >> SLOT_SHIFT in switch.slots]
-        if messages and self._tries < self.TRIES:
-            for message in messages:
-                switch.send_own(message, now)
-            switch.barrier(switch, None, b"", now)
-            self.begin(now)
-            return
-        switch.slots = {datapath.groups.slot: datapath for datapath in datapaths if datapath.groups.slot}
-        switch.taken_slots = {physical >> SLOT_SHIFT for physical in strays}
-        switch.meter_pool.taken = set(meters)
-        self._done(now)
-
-
-_GROUPS_REQUEST: Final = stats.request(4, 0, v13.MP_GROUP_DESC)
-_METERS_REQUEST: Final = stats.request(4, 0, v13.MP_METER_CONFIG, _ID.pack(g13.METER_ALL))
 
 if TYPE_CHECKING:
     Keep = Callable[[bytes], list[bytes]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import objects
+from vmoc.mux import holdings
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.flows import SERIAL_BITS
 from vmoc.openflow import header, stats, v10, v13
@@ -182,7 +182,7 @@ class _Reconcile:
         if self._switch.version == OF10:
             self._done(unclean, now)
         else:
-            objects.reconcile(self._switch, lambda when: self._done(unclean, when), now)
+            holdings.reconcile(self._switch, lambda when: self._done(unclean, when), now)
 
 
 # -- one VLAN ----------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ class _Flush:
         self._left = 0
         datapath.flows.clear()
         switch.send_own(datapath.scope_delete(own_only=False), now)
-        objects.delete_all(switch, datapath, now)
+        holdings.delete_all(switch, datapath, now)
         switch.barrier(switch, None, b"", now)
         _dump(switch, datapath.scope_match(), self._part, now)
 
@@ -223,10 +223,10 @@ class _Flush:
         if stats.head(message)[1] & 1:
             return
         if not self._left:
-            objects.prove_gone(switch, datapath, self._proven, now)
+            holdings.prove_gone(switch, datapath, self._proven, now)
         elif datapath.state is State.GONE and datapath.vlan in switch.datapaths:
             # The next owner proves the VLAN for itself; another delete would hit what is its own.
-            objects.prove_gone(switch, datapath, lambda clean, when: self._done(True, when), now)
+            holdings.prove_gone(switch, datapath, lambda clean, when: self._done(True, when), now)
         else:
             self._proven(False, now)
 

@@ -13,7 +13,7 @@ from vmoc.model import Policy
 from vmoc.openflow import v13
 from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import oxm
-from vmoc.policy.actions13 import narrow, narrow_instructions
+from vmoc.policy.actions13 import narrow, narrow_instructions, offered, settable
 from vmoc.policy.grant import Grant
 from vmoc.policy.outputs import Outputs
 
@@ -218,3 +218,104 @@ def test_a_queue_must_be_granted_wherever_the_packet_may_still_go(
             instructions(*wanted, table=table)
         assert caught.value.reason is QUEUE
     assert instructions(*wanted, table=table, grant=tagged(V13, queues=EVERYWHERE)) == wanted
+
+
+# -- buckets, MPLS, and what a slice is told it may use ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allowed", "actions"),
+    [
+        (True, (Q7, TO2)),
+        (True, (TO2, Q7)),  # a set: the order does not matter
+        (False, (Q7, TO1)),
+        (False, (TO2, Q7, TO1)),
+        (False, (Q7, BACK)),
+        (False, (Q7, GROUP5)),
+        (False, (GROUP5, Q7)),
+        (True, (Q7, TO_CONTROLLER)),
+        (True, (Q7,)),
+        (False, (Q9, TO2)),
+    ],
+)
+def test_queue_in_a_bucket_is_for_its_own_outputs(allowed: bool, actions: tuple[a13.Action, ...]) -> None:
+    grant = tagged(V13, groups={5: 5})
+    if allowed:
+        assert only(grant, *actions, in_bucket=True) == list(actions)
+    else:
+        assert refused(grant, *actions, in_bucket=True) is QUEUE
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ((a13.PUSH_MPLS, 0x8847), PASS),
+        ((a13.PUSH_MPLS, 0x8848), PASS),
+        ((a13.PUSH_MPLS, 0x0800), AARG),
+        ((a13.POP_MPLS, 0x0800), PASS),
+        ((a13.POP_MPLS, 0x8847), PASS),
+        *[((a13.POP_MPLS, tag), AARG) for tag in (0x8100, 0x88A8, 0x9100, 0x88E7)],
+    ],
+)
+def test_mpls_where_the_operator_allows_it(place: str, action: a13.Action, expected: Reason | str) -> None:
+    grant = PRESENTATIONS[place](V13, policy=Policy(mpls=True))
+    if isinstance(expected, Reason):
+        assert refused(grant, action, TO2) is expected
+    else:
+        assert only(grant, action, TO2) == [action, TO2]
+    assert refused(grant, action, TO2, in_set=True) is ATYPE
+
+
+EXAMPLES: dict[int, a13.Action] = {
+    a13.OUTPUT: TO2,
+    a13.COPY_TTL_OUT: (a13.COPY_TTL_OUT,),
+    a13.COPY_TTL_IN: (a13.COPY_TTL_IN,),
+    a13.SET_MPLS_TTL: (a13.SET_MPLS_TTL, 9),
+    a13.DEC_MPLS_TTL: (a13.DEC_MPLS_TTL,),
+    a13.PUSH_VLAN: (a13.PUSH_VLAN, 0x8100),
+    a13.POP_VLAN: (a13.POP_VLAN,),
+    a13.PUSH_MPLS: (a13.PUSH_MPLS, 0x8847),
+    a13.POP_MPLS: (a13.POP_MPLS, 0x0800),
+    a13.SET_QUEUE: Q7,
+    a13.GROUP: GROUP5,
+    a13.SET_NW_TTL: (a13.SET_NW_TTL, 9),
+    a13.DEC_NW_TTL: (a13.DEC_NW_TTL,),
+    a13.SET_FIELD: (a13.SET_FIELD, oxm.ETH_DST, 1),
+    a13.PUSH_PBB: (a13.PUSH_PBB, 0x88E7),
+    a13.POP_PBB: (a13.POP_PBB,),
+}
+WITH: dict[int, list[a13.Action]] = {
+    a13.PUSH_VLAN: [(a13.SET_FIELD, oxm.VLAN_VID, 0x1064)],
+    a13.POP_VLAN: [EXAMPLES[a13.PUSH_VLAN], (a13.SET_FIELD, oxm.VLAN_VID, 0x1064)],
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("policy", [Policy(), Policy(qinq=True), Policy(mpls=True)], ids=["plain", "qinq", "mpls"])
+@pytest.mark.parametrize("queues", [{}, EVERYWHERE], ids=["no queues", "queues"])
+@pytest.mark.parametrize("in_set", [False, True], ids=["list", "set"])
+def test_what_is_offered_is_what_passes(place: str, policy: Policy, queues: Any, in_set: bool) -> None:
+    grant = PRESENTATIONS[place](V13, policy=policy, queues=queues, groups={5: 5})
+    passing = set()
+    for kind, action in EXAMPLES.items():
+        try:
+            only(grant, action, *WITH.get(kind, []), *([TO2] if kind == a13.SET_QUEUE else []), in_set=in_set)
+        except Refused:
+            continue
+        passing.add(kind)
+    assert offered(grant, in_set=in_set) == passing
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("pcp", ["pass", "reject"])
+def test_what_is_settable_is_what_passes(place: str, pcp: str) -> None:
+    grant = PRESENTATIONS[place](V13, policy=Policy(pcp=pcp))
+    passing = set()
+    for number in oxm.FIELDS:
+        try:
+            only(grant, (a13.SET_FIELD, number, 0x1064 if number == oxm.VLAN_VID else 1))
+        except Refused:
+            continue
+        passing.add(number)
+    assert settable(grant) == passing

@@ -140,12 +140,15 @@ def meter_mod(xid: int, command: int, flags: int, meter: int, bands: Iterable[Ba
     return message(OF13, METER_MOD, xid, _METER.pack(command, flags, meter) + body)
 
 
-def records(data: bytes, start: int, least: int) -> list[bytes]:
-    """The length-prefixed records of a GROUP, GROUP_DESC reply; ``BAD_LENGTH`` when one does not fit."""
+def records(data: bytes, start: int, least: int, at: int = 0) -> list[bytes]:
+    """The records of a GROUP, GROUP_DESC, METER_CONFIG or (``at`` 4) METER reply; ``BAD_LENGTH`` when one does not fit.
+
+    ``at``: where in a record its length stands.
+    """
     found = []
     position, end = start, len(data)
     while position < end:
-        length = int.from_bytes(data[position : position + 2], "big")
+        length = int.from_bytes(data[position + at : position + at + 2], "big")
         if length < least or position + length > end:
             raise Refused(errors.BAD_LENGTH, f"record of length {length}")
         found.append(data[position : position + length])
