@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, FunctionType, ModuleType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
-LIMIT = 0.1
+LIMIT: Final = 0.1
 """Seconds of CPU that one call may take."""
-HANG = 20.0
+_TRACED: Final = 30
+"""How much slower calls may be while their lines are traced."""
+HANG: Final = 20.0
 """Seconds of CPU after which it is not waited for any longer."""
 
 
@@ -37,6 +39,11 @@ def guarded(seconds: float = HANG) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+def limit() -> float:
+    """Seconds of CPU that one call may take now."""
+    return LIMIT if sys.gettrace() is None else LIMIT * _TRACED
 
 
 def timed(call: Callable[[], T]) -> tuple[T, float]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from fuzz import judges
 from fuzz.grammar import mark_of, mark_of_vlan
 from fuzz.mutate import mutate
-from fuzz.watch import LIMIT, timed, weight
+from fuzz.watch import limit, timed, weight
 from tests.emulation import E
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
@@ -193,7 +193,7 @@ class World(Playbook):
         self.calls = 0
         self.slowest = 0.0
         self.step = -1
-        self.limit = LIMIT
+        self.limit = limit()
         self.installed: dict[int, list[Any]] = {}
         super().__init__(
             slices,

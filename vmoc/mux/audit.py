@@ -2,34 +2,41 @@
 
 Flows can vanish without a word (a meter's deletion takes its flows along, a
 switch may evict) and entries can appear that nobody here installed. Every
-``timers.audit`` seconds the switch is dumped: own flows it lost are dropped
-from the shadow and their quota given back, strays are deleted, missing guards
-are put back.
+``timers.audit`` seconds the switch is dumped: own flows, groups and meters it
+lost are dropped from the shadow and their quota given back, strays are
+deleted, missing guards are put back.
 
 Rules of this file:
 - The dump is preceded by a barrier, so that what was written before it counts
   as installed; what was written after the request is not judged at all.
 - A stray is deleted by its cookie where the version allows it, and never under
-  an identity that a slice's flow has meanwhile.
+  an identity that a slice's flow, or a guard, has by the end of the dump.
+- What is being emptied or proven empty is ``proving``'s and left alone.
+- Whatever the switch answers, or does not, there is a next audit.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import proving
-from vmoc.mux.datapath import State, VirtualDatapath
+from vmoc.mux import objects, proving, suppress
+from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.flows import SERIAL_BITS, Entry
+from vmoc.mux.groups import SLOT_SHIFT
 from vmoc.openflow import header, stats, v10
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v10 import flow as f10
+from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import flow as f13
+from vmoc.openflow.v13 import group as g13
 
 if TYPE_CHECKING:
     from vmoc.mux.switch import Switch
 
-_PROXY = 0xFFFE
+_PROXY: Final = PROXY_TAG >> SERIAL_BITS
+_LIVE: Final = (State.READY, State.COLLIDING)
 
 
 def schedule(switch: Switch, now: float) -> None:
@@ -45,69 +52,160 @@ class _Audit:
 
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
-        self._expected: dict[tuple[int, int], tuple[VirtualDatapath, Entry]] = {}
+        self._flows: dict[tuple[int, int], tuple[VirtualDatapath, Entry]] = {}
         self._guards: dict[bytes, tuple[VirtualDatapath, int]] = {}
-        self._strays = 0
+        self._standalone: set[bytes] = set()
+        self._groups: dict[int, VirtualDatapath] = {}
+        self._meters: dict[int, VirtualDatapath] = {}
+        self._taken: set[int] = set()
+        self._suspects: list[proving.FlowEntry] = []
+        self._findings: list[str] = []
+        self._over = False
 
     def begin(self, now: float) -> None:
         switch = self._switch
         for tag, datapath in switch.by_tag.items():
-            if datapath.state not in (State.READY, State.COLLIDING):
+            if datapath.state not in _LIVE:
                 continue
             for entry in datapath.flows.by_identity.values():
-                self._expected[tag, entry.serial] = datapath, entry
+                self._flows[tag, entry.serial] = datapath, entry
             for port in datapath.guards:
                 self._guards[datapath.guard_identity(port)] = datapath, port
+            if datapath.standalone_identity is not None:
+                self._standalone.add(datapath.standalone_identity)
+            self._groups.update(dict.fromkeys(datapath.groups.ids.values(), datapath))
+            self._meters.update(dict.fromkeys(datapath.meters.ids.values(), datapath))
+        self._taken = set(switch.meter_pool.taken)
         switch.barrier(switch, None, b"", now)
         proving.dump(switch, self._part, now)
 
+    # -- flows -------------------------------------------------------------------------------------
+
     def _part(self, message: bytes, now: float) -> None:
         switch = self._switch
-        if message[1] == header.ERROR:
-            schedule(switch, now)
+        if self._over:
             return
-        for found in proving.entries(switch, message):
-            self._judge(found, now)
+        if message[1] == header.ERROR:
+            self._end(now)
+            return
+        try:
+            entries = proving.entries(switch, message)
+        except Refused:
+            self._end(now)  # half a dump proves nothing
+            raise
+        for found in entries:
+            self._judge(found)
         if not stats.head(message)[1] & 1:
-            self._finish(now)
+            self._settle_flows(now)
 
-    def _judge(self, found: proving.FlowEntry, now: float) -> None:
+    def _judge(self, found: proving.FlowEntry) -> None:
         switch, tag = self._switch, found.cookie >> SERIAL_BITS
-        identity = proving.identity(switch, found)
         if tag == _PROXY:
-            self._guards.pop(identity, None)
+            if not self._is_proxys(found):
+                self._suspects.append(found)
             return
         datapath = switch.by_tag.get(tag)
-        known = datapath.flows.find(found.cookie) if datapath is not None else None
-        if known is not None:
-            self._expected.pop((tag, known.serial), None)
+        if datapath is not None and datapath.state is State.GONE:
             return
-        owner = switch.datapaths.get(switch.native_vlan or proving.exact_vid(switch, found.match) or 0)
-        if owner is not None and owner.state in (State.READY, State.COLLIDING):
-            # An identity in use means the slice has replaced this entry since.
-            stray = identity not in owner.flows.by_identity and identity != owner.standalone_identity
+        known = datapath.flows.find(found.cookie) if datapath is not None else None
+        # A switch may write a match its own way; another VLAN is another matter.
+        if known is not None and self._owner(found) is datapath:
+            self._flows.pop((tag, known.serial), None)
         else:
-            stray = owner is None and switch.hub.policy.foreign_flows == "delete"
-        if stray:
-            self._strays += 1
-            switch.send_own(_delete(switch, found), now)
+            self._suspects.append(found)
 
-    def _finish(self, now: float) -> None:
+    def _is_proxys(self, found: proving.FlowEntry) -> bool:
+        """Whether an entry with our own tag is one we want, or wanted when the audit began."""
         switch = self._switch
-        ghosts = 0
-        for datapath, entry in self._expected.values():
-            if entry.alive:
+        identity = proving.identity(switch, found)
+        if self._guards.pop(identity, None) is not None or identity in self._standalone:
+            return True
+        if suppress.is_drop(found):
+            return True
+        # The operator's applications have the untagged frames.
+        return not switch.native and proving.exact_vid(switch, found.match) == m10.VLAN_NONE
+
+    def _owner(self, found: proving.FlowEntry) -> VirtualDatapath | None:
+        switch = self._switch
+        return switch.datapaths.get(switch.native_vlan or proving.exact_vid(switch, found.match) or 0)
+
+    def _settle_flows(self, now: float) -> None:
+        switch = self._switch
+        vanished = 0
+        for datapath, entry in self._flows.values():
+            if entry.alive and datapath.flows.by_serial.get(entry.serial) is entry:
                 datapath.flows.forget(entry)
-                ghosts += 1
+                vanished += 1
+        self._note(vanished, "flow(s) had vanished")
+        strays = [found for found in self._suspects if self._is_stray(found)]
+        for found in strays:
+            switch.send_own(_delete(switch, found), now)
+        self._note(len(strays), "stray(s) deleted")
         lost = 0
         for datapath, port in self._guards.values():
-            if datapath.state in (State.READY, State.COLLIDING) and port in datapath.guards:
+            if datapath.state in _LIVE and port in datapath.guards:
                 switch.send_own(datapath.guard(port), now, datapath)
                 lost += 1
-        if (ghosts or lost or self._strays) and switch.session is not None:
-            text = f"audit: {ghosts} flow(s) had vanished, {self._strays} stray(s) deleted, {lost} guard(s) put back"
-            switch.session.report(Kind.FOREIGN_FLOW, text, "audit")
-        schedule(switch, now)
+        self._note(lost, "guard(s) put back")
+        if self._groups or self._meters:
+            objects.look(switch, self._judge_objects, now)
+        else:
+            self._end(now)
+
+    def _is_stray(self, found: proving.FlowEntry) -> bool:
+        switch, tag, owner = self._switch, found.cookie >> SERIAL_BITS, self._owner(found)
+        if owner is None:
+            return switch.hub.policy.foreign_flows == "delete" or tag == _PROXY or tag in switch.by_tag
+        # An identity in use means that the entry has been replaced since, or is about to be.
+        identity = proving.identity(switch, found)
+        return (
+            owner.state in _LIVE
+            and identity not in owner.flows.by_identity
+            and identity != owner.standalone_identity
+            and all(identity != owner.guard_identity(port) for port in owner.guards)
+        )
+
+    # -- groups and meters -------------------------------------------------------------------------
+
+    def _judge_objects(self, groups: set[int] | None, meters: set[int] | None, now: float) -> None:
+        switch, messages, vanished = self._switch, [], 0
+        foreign = switch.hub.policy.foreign_flows == "delete"
+        if groups is not None:
+            for datapath in set(self._groups.values()):
+                ids = set(datapath.groups.ids.values())
+                gone = {physical for physical in ids - groups if self._groups.get(physical) is datapath}
+                datapath.groups.keep_only(ids - gone)
+                vanished += len(gone)
+            known = {physical for datapath in switch.datapaths.values() for physical in datapath.groups.ids.values()}
+            for physical in sorted(groups - known - self._groups.keys()):
+                holder = switch.slots.get(physical >> SLOT_SHIFT)
+                if (foreign and holder is None) or (holder is not None and holder.state in _LIVE):
+                    messages.append(objects.delete_group(physical))
+        if meters is not None:
+            for datapath in set(self._meters.values()):
+                ids = set(datapath.meters.ids.values())
+                gone = {physical for physical in ids - meters if self._meters.get(physical) is datapath}
+                datapath.meters.keep_only(ids - gone)
+                vanished += len(gone)
+            loose = meters - switch.meter_pool.taken - self._taken
+            messages += [objects.delete_meter(physical) for physical in sorted(loose) if physical <= g13.METER_MAX * foreign]
+        for message in messages:
+            switch.send_own(message, now)
+        self._note(vanished, "group(s) or meter(s) had vanished")
+        self._note(len(messages), "stray group(s) or meter(s) deleted")
+        self._end(now)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _note(self, count: int, what: str) -> None:
+        if count:
+            self._findings.append(f"{count} {what}")
+
+    def _end(self, now: float) -> None:
+        self._over = True
+        if self._findings and self._switch.session is not None:
+            self._switch.session.report(Kind.FOREIGN_FLOW, f"audit: {', '.join(self._findings)}", "audit")
+        schedule(self._switch, now)
 
 
 def _delete(switch: Switch, found: proving.FlowEntry) -> bytes:

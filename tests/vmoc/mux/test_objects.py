@@ -299,7 +299,9 @@ def test_a_group_takes_its_flows_along_and_those_who_asked_are_told() -> None:
     alice.flow_mod(actions=of.group(1), cookie=2, priority=2)
     both = of.goto_table(1) + of.write_actions(of.group(1))
     alice.flow_mod(instructions=both, cookie=3, priority=3, flags=SEND_FLOW_REM)
-    alice.flow_mod(actions=of.group(2), cookie=4, priority=4, flags=SEND_FLOW_REM)
+    meter_mod(alice, 1)
+    other = meter(1) + of.apply_actions(of.group(2))
+    alice.flow_mod(instructions=other, cookie=4, priority=4, flags=SEND_FLOW_REM)
     bob.flow_mod(actions=of.group(1), cookie=5, flags=SEND_FLOW_REM)
     group_mod(alice, 1, command=DELETE)
     told = [of.parse_flow_removed(message) for message in alice.take("flow_removed")]
