@@ -57,6 +57,12 @@ class Speaker:
         self.mark = mark
         self.own = own
         self.native = native
+        self.ports: Sequence[int] = PORTS
+        self.hidden = False
+        """Whether its frames have no tag."""
+        self.politeness = 0.0
+        self.polite = False
+        """Whether it asks for what is its own only."""
 
     def pick(self, *values: int) -> int:
         return self.random.choice(values)
@@ -66,12 +72,14 @@ class Speaker:
 
     def port(self, often: Sequence[int] = PORTS) -> int:
         reserved = of.PORTS[self.version]
+        if self.polite:
+            return self.random.choice(self.ports)
         if self.random.random() < 0.75:
             return self.random.choice(often)
         return self.pick(0, 7, 99, *reserved.values())
 
     def vlan(self) -> int:
-        return self.own if self.random.random() < 0.6 else self.pick(*VLANS, *_ODD_VLANS)
+        return self.own if self.polite or self.random.random() < 0.6 else self.pick(*VLANS, *_ODD_VLANS)
 
     def cookie(self) -> int:
         return int.from_bytes(self.mark, "big") << 32 | self.random.randrange(8)
@@ -84,6 +92,14 @@ class Speaker:
     def match(self) -> bytes:
         random, version = self.random, self.version
         fields: dict[str, of.Value] = {}
+        if self.polite:
+            if random.random() < 0.5:
+                fields["in_port"] = self.port()
+            if not self.hidden and random.random() < 0.7:
+                fields["vlan"] = self.own
+            if random.random() < 0.5:
+                fields["eth_src"] = b"\x02\xfe" + self.mark
+            return of.match(version, **fields)
         if random.random() < 0.5:
             fields["in_port"] = self.port()
         kind = random.random()
@@ -121,6 +137,13 @@ class Speaker:
 
     def action(self) -> bytes:
         random, version, draw = self.random, self.version, self.random.random()
+        if self.polite:
+            reserved = of.PORTS[version]
+            if draw < 0.8:
+                return of.output(version, self.pick(self.port(), reserved["controller"], reserved["flood"]), 0xFFFF)
+            if version == 4 and draw < 0.9:
+                return of.group(self.pick(1, 2, 3))
+            return of.set_vlan(version, self.own) if not self.hidden else of.output(version, self.port())
         if draw < 0.5:
             return of.output(version, self.port(), self.pick(0, 64, 0xFFFF))
         if draw < 0.65:
@@ -147,6 +170,13 @@ class Speaker:
 
     def instructions(self) -> bytes:
         made = []
+        if self.polite:
+            made = [of.apply_actions(self.actions())]
+            if self.random.random() < 0.2:
+                made.append(of.goto_table(1))
+            if self.random.random() < 0.2:
+                made.insert(0, struct.pack("!HHI", 6, 8, self.pick(1, 2)))
+            return b"".join(made)
         for _ in range(self.random.choice((0, 1, 1, 2, 3))):
             draw = self.random.random()
             if draw < 0.55:
@@ -163,6 +193,9 @@ class Speaker:
         return b"".join(made)
 
     def payload(self) -> bytes:
+        if self.polite:
+            tag = None if self.hidden else self.own
+            return E(tag, src=b"\x02\xfe" + self.mark, payload=self.mark)
         vlan = None if self.random.random() < 0.3 else self.vlan()
         return frame(self.random, vlan, self.mark)
 
@@ -179,20 +212,20 @@ def _flow_mod(by: Speaker) -> bytes:
     adds = by.random.random() < 0.6
     return of.flow_mod(
         by.version,
-        0 if adds else by.pick(0, 1, 2, 3, 3, 4, 5, 0x100 if by.version == 1 else 255),
+        0 if adds else by.pick(1, 2, 3, 4) if by.polite else by.pick(0, 1, 2, 3, 3, 4, 5, 255),
         by.match(),
         by.actions(),
         xid=by.xid(),
         cookie=by.cookie(),
         cookie_mask=by.pick(0, 0, 0, (1 << 64) - 1, 1, 0xFFFF << 48),
-        table=by.pick(0, 0, 0, 1, 2, 3, 254, 255),
+        table=by.pick(0, 0, 0, 1) if by.polite else by.pick(0, 0, 0, 1, 2, 3, 254, 255),
         priority=by.pick(0, 1, 100, 100, 0xFFFE, 0xFFFF),
         idle=by.pick(0, 0, 5),
         hard=by.pick(0, 0, 1),
-        buffer_id=by.pick(*[of.NO_BUFFER] * 6, 0, 7, by.random.getrandbits(31)),
+        buffer_id=of.NO_BUFFER if by.polite else by.pick(*[of.NO_BUFFER] * 6, 0, 7, by.random.getrandbits(31)),
         out_port=by.pick(of.PORTS[by.version]["none"], of.PORTS[by.version]["none"], by.port()),
         out_group=by.pick(0xFFFFFFFF, 0xFFFFFFFF, 1, 2),
-        flags=by.pick(0, 0, 1, 1, 2, 3, 4, 0x1F, 0x8000),
+        flags=by.pick(0, 1) if by.polite else by.pick(0, 0, 1, 1, 2, 3, 4, 0x1F, 0x8000),
         instructions=by.instructions() if by.version == 4 and by.random.random() < 0.6 else None,
     )
 
@@ -203,23 +236,27 @@ def _packet_out(by: Speaker) -> bytes:
         by.payload() if by.random.random() < 0.9 else b"",
         by.actions(),
         in_port=by.port() if by.random.random() < 0.5 else None,
-        buffer_id=by.pick(*[of.NO_BUFFER] * 6, 0, by.random.getrandbits(31)),
+        buffer_id=of.NO_BUFFER if by.polite else by.pick(*[of.NO_BUFFER] * 6, 0, by.random.getrandbits(31)),
         xid=by.xid(),
     )
 
 
 def _bucket(by: Speaker) -> bytes:
-    actions = by.actions()
-    return struct.pack("!HHII4x", 16 + len(actions), 1, by.pick(0xFFFFFFFF, by.port()), 0xFFFFFFFF) + actions
+    actions = of.output(4, by.port()) if by.polite else by.actions()
+    weight = 0 if by.polite else 1
+    return struct.pack("!HHII4x", 16 + len(actions), weight, by.pick(0xFFFFFFFF, by.port()), 0xFFFFFFFF) + actions
 
 
 def _group_mod(by: Speaker) -> bytes:
     command = by.pick(0, 0, 0, 1, 2, 3)
     buckets = b"" if command == 2 else b"".join(_bucket(by) for _ in range(by.pick(0, 1, 1, 2, 40)))
-    return by.say(15, struct.pack("!HBxI", command, by.pick(0, 0, 1, 2, 3, 4), _number(by)) + buckets)
+    kind = 0 if by.polite else by.pick(0, 0, 1, 2, 3, 4)
+    return by.say(15, struct.pack("!HBxI", command, kind, _number(by)) + buckets)
 
 
 def _number(by: Speaker) -> int:
+    if by.polite:
+        return by.pick(1, 2, 3)
     return by.pick(1, 1, 2, 3, 4, 0, 0xFFFFFF00, 0xFFFFFFFC, 0xFFFFFFFF, 1 << 20 | 1)
 
 
@@ -411,5 +448,6 @@ SWITCH: Final[list[tuple[int, Maker]]] = [
 
 def make(by: Speaker, side: list[tuple[int, Maker]]) -> bytes:
     """A message of the controllers' or the switches' side."""
+    by.polite = by.random.random() < by.politeness
     (maker,) = by.random.choices([maker for _, maker in side], [often for often, _ in side])
     return maker(by)

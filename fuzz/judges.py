@@ -377,7 +377,8 @@ def _readable(end: Controller, message: Message, owner: Slice | None, *, honest:
     if name == "packet_in":
         seen = of.parse_packet_in(message)
         segment = owner.segments[0] if owner is not None else None
-        if segment is not None and segment.presentation is Presentation.TAGGED and not end.native:
+        known = end.features is not None and not end.native
+        if segment is not None and segment.presentation is Presentation.TAGGED and known:
             check(vlan_of(seen.data) == segment.vlan, f"{end.owner}: a frame of another VLAN", message.raw.hex())
         if version == of.V13 and end.hides_tag:
             check("vlan_vid" not in seen.match, "a tag where none should be seen", message.raw.hex())

@@ -112,10 +112,17 @@ class Writer:
                                   random.choice((0, 5, 500)), random.choice((0, 5)), random.choice((0, 5, 1000)),
                                   random.choice((0, 5)), random.choice((0, 5))]  # fmt: skip
             made.append(spec)
+        self.specs = {spec["name"]: spec for spec in made}
         return made
 
     def speaker(self, owner: str, version: int) -> Speaker:
-        return Speaker(self.random, version, mark_of(owner), self.vlans.get(owner, 100))
+        by = Speaker(self.random, version, mark_of(owner), self.vlans.get(owner, 100))
+        spec = self.specs.get(owner)
+        if spec is not None:
+            by.politeness = 0.5
+            by.hidden = spec.get("presentation") == "transparent"
+            by.ports = [port for port in spec.get("ports", grammar.PORTS) if port < 7] or grammar.PORTS
+        return by
 
     def _hexed(self, by: Speaker, side: list[tuple[int, grammar.Maker]], damage: float) -> str:
         made = grammar.make(by, side)

@@ -52,7 +52,9 @@ class Entry:
 
     def uses_meter(self, meter: int) -> bool:
         """Whether its 1.3 instructions name ``meter``."""
-        return any(kind == 6 and int.from_bytes(body[4:8], "big") == meter for kind, body in split_actions(self.actions))
+        return any(
+            kind == 6 and int.from_bytes(body[4:8], "big") == meter for kind, body in split_actions(self.actions)
+        )
 
     def __repr__(self) -> str:
         return f"<flow t{self.table} p{self.priority} vlan {self.vlan} {self.match} cookie {self.cookie:#x}>"

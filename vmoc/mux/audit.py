@@ -17,14 +17,15 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import objects, proving, suppress
+from vmoc.mux import holdings, proving, suppress
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.flows import SERIAL_BITS, Entry
-from vmoc.mux.groups import SLOT_SHIFT
+from vmoc.mux.groups import SLOT_SHIFT, GroupTable, MeterTable
 from vmoc.openflow import header, stats, v10
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v10 import flow as f10
@@ -39,12 +40,14 @@ _PROXY: Final = PROXY_TAG >> SERIAL_BITS
 _LIVE: Final = (State.READY, State.COLLIDING)
 
 
-def schedule(switch: Switch, now: float) -> None:
-    """The next audit, one interval from now; 0 turns audits off."""
+def schedule(switch: Switch, now: float, patience: float = 0.0) -> None:
+    """The next audit, one interval (and ``patience``) from now, instead of one that was due; 0 turns audits off."""
     interval = switch.hub.timers.audit
     if not interval:
         return
-    switch.audit_alarm = switch.hub.clock.at(now + interval, lambda when: _Audit(switch).begin(when))
+    if switch.audit_alarm is not None:
+        switch.audit_alarm.cancel()
+    switch.audit_alarm = switch.hub.clock.at(now + interval + patience, lambda when: _Audit(switch).begin(when))
 
 
 class _Audit:
@@ -64,6 +67,7 @@ class _Audit:
 
     def begin(self, now: float) -> None:
         switch = self._switch
+        schedule(switch, now, 3 * switch.hub.timers.request)  # should this one never come to its end
         for tag, datapath in switch.by_tag.items():
             if datapath.state not in _LIVE:
                 continue
@@ -91,7 +95,7 @@ class _Audit:
         try:
             entries = proving.entries(switch, message)
         except Refused:
-            self._end(now)  # half a dump proves nothing
+            self._over = True  # half a dump proves nothing
             raise
         for found in entries:
             self._judge(found)
@@ -148,7 +152,7 @@ class _Audit:
                 lost += 1
         self._note(lost, "guard(s) put back")
         if self._groups or self._meters:
-            objects.look(switch, self._judge_objects, now)
+            holdings.look(switch, self._judge_objects, now)
         else:
             self._end(now)
 
@@ -168,27 +172,21 @@ class _Audit:
     # -- groups and meters -------------------------------------------------------------------------
 
     def _judge_objects(self, groups: set[int] | None, meters: set[int] | None, now: float) -> None:
-        switch, messages, vanished = self._switch, [], 0
+        switch = self._switch
+        messages: list[bytes] = []
+        vanished = 0
         foreign = switch.hub.policy.foreign_flows == "delete"
         if groups is not None:
-            for datapath in set(self._groups.values()):
-                ids = set(datapath.groups.ids.values())
-                gone = {physical for physical in ids - groups if self._groups.get(physical) is datapath}
-                datapath.groups.keep_only(ids - gone)
-                vanished += len(gone)
+            vanished += _drop_lost(self._groups, groups, lambda datapath: datapath.groups)
             known = {physical for datapath in switch.datapaths.values() for physical in datapath.groups.ids.values()}
             for physical in sorted(groups - known - self._groups.keys()):
                 holder = switch.slots.get(physical >> SLOT_SHIFT)
-                if (foreign and holder is None) or (holder is not None and holder.state in _LIVE):
-                    messages.append(objects.delete_group(physical))
+                if foreign if holder is None else holder.state in _LIVE:
+                    messages.append(holdings.delete_group(physical))
         if meters is not None:
-            for datapath in set(self._meters.values()):
-                ids = set(datapath.meters.ids.values())
-                gone = {physical for physical in ids - meters if self._meters.get(physical) is datapath}
-                datapath.meters.keep_only(ids - gone)
-                vanished += len(gone)
-            loose = meters - switch.meter_pool.taken - self._taken
-            messages += [objects.delete_meter(physical) for physical in sorted(loose) if physical <= g13.METER_MAX * foreign]
+            vanished += _drop_lost(self._meters, meters, lambda datapath: datapath.meters)
+            loose = meters - switch.meter_pool.taken - self._taken if foreign else ()
+            messages += [holdings.delete_meter(physical) for physical in sorted(loose) if physical <= g13.METER_MAX]
         for message in messages:
             switch.send_own(message, now)
         self._note(vanished, "group(s) or meter(s) had vanished")
@@ -206,6 +204,22 @@ class _Audit:
         if self._findings and self._switch.session is not None:
             self._switch.session.report(Kind.FOREIGN_FLOW, f"audit: {', '.join(self._findings)}", "audit")
         schedule(self._switch, now)
+
+
+def _drop_lost(
+    expected: dict[int, VirtualDatapath],
+    there: set[int],
+    table_of: Callable[[VirtualDatapath], GroupTable | MeterTable],
+) -> int:
+    """Drop what was expected, is still meant to be there, and is not; how many that were."""
+    count = 0
+    for datapath in set(expected.values()):
+        table = table_of(datapath)
+        ids = set(table.ids.values())
+        lost = {physical for physical in ids - there if expected.get(physical) is datapath}
+        table.keep_only(ids - lost)
+        count += len(lost)
+    return count
 
 
 def _delete(switch: Switch, found: proving.FlowEntry) -> bytes:

@@ -3,7 +3,7 @@
 A packet-in names a packet kept here and, in 1.0, carries only the
 miss_send_len bytes its controller asked for. A packet-out or flow-mod that
 names it is completed with the frame before it is vetted, so that the policy
-sees the same bytes as without buffers.
+sees the same bytes as without buffers. One that is refused uses nothing up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from vmoc.openflow import header, v10, v13
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v10 import actions as a10
 from vmoc.openflow.v13 import actions as a13
+from vmoc.policy.packetout import ACTIONS_AT
 
 if TYPE_CHECKING:
     from vmoc.mux.datapath import VirtualDatapath
@@ -25,10 +26,16 @@ _BUFFER_AT: Final = {1: 64, 4: 32}
 _COMMAND_AT: Final = {1: 57, 4: 25}
 
 
-def offer(datapath: VirtualDatapath, message: bytes, reason: int, in_port: int) -> bytes:
-    """Keep the packet of a PACKET_IN and name it in the message, which stays whole."""
+def offer(datapath: VirtualDatapath, message: bytes, in_port: int) -> bytes:
+    """Keep the packet of a PACKET_IN and name it in the message, which stays whole.
+
+    One the switch has cut short cannot be sent on for anybody, and gets no id.
+    """
     assert datapath.buffers is not None
-    number = datapath.buffers.keep(in_port, message[_frame_at(message) :])
+    frame = message[_frame_at(message) :]
+    if len(frame) < int.from_bytes(message[12:14], "big"):
+        return message
+    number = datapath.buffers.keep(in_port, frame)
     return message[:8] + number.to_bytes(4, "big") + message[12:]
 
 
@@ -37,6 +44,8 @@ def cut(session: NorthSession, message: bytes, reason: int) -> bytes:
     at = _frame_at(message)
     if session.version != OF10 or reason != 0 or len(message) - at <= session.miss_send_len:
         return message
+    if message[8:12] == _NO_BUFFER:
+        return message  # the rest of it would be lost
     length = at + session.miss_send_len
     return message[:2] + length.to_bytes(2, "big") + message[4:length]
 
@@ -47,16 +56,22 @@ def _frame_at(message: bytes) -> int:
     return 24 + ((message[26] << 8 | message[27]) + 7 & ~7) + 2
 
 
-def complete(datapath: VirtualDatapath, message: bytes) -> bytes:
-    """A PACKET_OUT with the frame it names in it; ``BUFFER_ID`` or ``BUFFER_EMPTY``."""
-    assert datapath.buffers is not None
-    _, frame = datapath.buffers.use(int.from_bytes(message[8:12], "big"))
-    if message[0] == OF10:
-        end = 16 + int.from_bytes(message[14:16], "big")
-    else:
-        end = 24 + int.from_bytes(message[16:18], "big")
+def packet_out(session: NorthSession, message: bytes, now: float) -> None:
+    """A PACKET_OUT that names a buffer; ``BUFFER_ID`` or ``BUFFER_EMPTY`` when that is nothing to send."""
+    buffers = session.datapath.buffers
+    assert buffers is not None
+    fixed = ACTIONS_AT[session.version]
+    at = 14 if session.version == OF10 else 16
+    end = fixed + int.from_bytes(message[at : at + 2], "big")
+    if len(message) < fixed or len(message) < end:
+        session.send_packet(message, message, now)  # refused for what it is, before anything else
+        return
+    number = int.from_bytes(message[8:12], "big")
+    _, frame = buffers.check(number)
     body = _NO_BUFFER + message[12:end] + frame
-    return header.message(message[0], header.PACKET_OUT, header.xid_of(message), body)
+    whole = header.message(message[0], header.PACKET_OUT, header.xid_of(message), body)
+    if session.send_packet(whole, message, now):
+        buffers.use(number)
 
 
 def names_buffer(message: bytes) -> bool:
@@ -71,11 +86,11 @@ def flow_mod(session: NorthSession, message: bytes, now: float) -> None:
     at = _BUFFER_AT[session.version]
     bare = message[:at] + _NO_BUFFER + message[at + 4 :]
     number = int.from_bytes(message[at : at + 4], "big")
-    assert session.datapath.buffers is not None
-    session.datapath.buffers.check(number)
+    buffers = session.datapath.buffers
+    assert buffers is not None
+    in_port, frame = buffers.check(number)
     if not requests.flow_mod(session, message, now, bare):
         return
-    in_port, frame = session.datapath.buffers.use(number)
     if session.version == OF10:
         actions = a10.pack([(a10.OUTPUT, v10.TABLE, 0)])
         fixed = _NO_BUFFER + in_port.to_bytes(2, "big") + len(actions).to_bytes(2, "big")
@@ -83,4 +98,5 @@ def flow_mod(session: NorthSession, message: bytes, now: float) -> None:
         actions = a13.pack([(a13.OUTPUT, v13.TABLE, 0)])
         fixed = _NO_BUFFER + in_port.to_bytes(4, "big") + len(actions).to_bytes(2, "big") + bytes(6)
     released = header.message(session.version, header.PACKET_OUT, header.xid_of(message), fixed + actions + frame)
-    session.send_packet(released, message, now)
+    if session.send_packet(released, message, now):
+        buffers.use(number)

@@ -42,15 +42,16 @@ class BufferPool:
             self._frames.popitem(last=False)
         return number
 
-    def check(self, number: int) -> None:
-        """Raise what ``use`` would, without using anything up."""
+    def check(self, number: int) -> tuple[int, bytes]:
+        """What ``use`` would return or raise, without using anything up."""
         if number not in self._frames:
             raise Refused(errors.BUFFER_EMPTY if number in self._used else errors.BUFFER_ID, f"buffer {number:#x}")
+        return self._frames[number]
 
     def use(self, number: int) -> tuple[int, bytes]:
         """The frame of an id, once; ``BUFFER_EMPTY`` the second time, ``BUFFER_ID`` for one never given."""
-        self.check(number)
-        found = self._frames.pop(number)
+        found = self.check(number)
+        del self._frames[number]
         self._used[number] = None
         if len(self._used) > USED_REMEMBERED:
             self._used.popitem(last=False)

@@ -84,7 +84,7 @@ class VirtualDatapath:
         self.unacked: list[int] = []
         self.unsettled = 0
         self.excess = Excess()
-        self.heavy = 0
+        self.heavy = self.heavy_covered = 0
         self.ack_alarm: Alarm | None = None
         self.standalone_alarm: Alarm | None = None
         self.standalone_identity: bytes | None = None

@@ -49,7 +49,7 @@ def configured_meters(reply: bytes) -> list[int]:
     return [int.from_bytes(record[4:8], "big") for record in g13.records(reply, 16, _METER_CONFIG_LEAST)]
 
 
-def _look(switch: Switch, done: Callable[[set[int] | None, set[int] | None, float], None], now: float) -> None:
+def look(switch: Switch, done: Callable[[set[int] | None, set[int] | None, float], None], now: float) -> None:
     """Ask for all groups, then for all meters; ``done`` gets their ids, None where the switch gave an error.
 
     A switch that has neither says so.
@@ -110,7 +110,7 @@ def prove_gone(switch: Switch, datapath: VirtualDatapath, done: Callable[[bool, 
         meters.keep_only(still)
         done(not left and not still, when)
 
-    _look(switch, judge, now)
+    look(switch, judge, now)
 
 
 def reconcile(switch: Switch, done: Callable[[float], None], now: float) -> None:
@@ -130,7 +130,7 @@ class _Reconcile:
 
     def begin(self, now: float) -> None:
         self._tries += 1
-        _look(self._switch, self._judge, now)
+        look(self._switch, self._judge, now)
 
     def _judge(self, groups: set[int] | None, meters: set[int] | None, now: float) -> None:
         switch = self._switch

@@ -168,11 +168,16 @@ class NorthSession:
                 self._resume.cancel()
             self._resume = self.hub.clock.at(until, self.go_on)
 
-    def turn(self, now: float) -> None:
-        """Room may have come: take it, or queue again."""
-        self._queued = False
-        if not self.closed and self._paused:
+    def turn(self, now: float) -> bool:
+        """Room may have come: take it. False when there is none for this one, which keeps its place."""
+        if self.closed or not self._paused:
+            self._queued = False
+        elif self._held_up():
+            return False
+        else:
+            self._queued = False
             self.go_on(now)
+        return True
 
     def go_on(self, now: float) -> None:
         """What held the connection up may be over: handle what waited, then read on."""
@@ -412,21 +417,21 @@ class NorthSession:
         self.hub.counters.packet_outs += 1
         if self.role is Role.SLAVE:
             raise Refused(errors.ROLE_SLAVE)
-        if datapath.buffers is not None and len(message) >= 24 and message[8:12] != _NO_BUFFER:
-            self.send_packet(buffered.complete(datapath, message), message, now)
+        if datapath.buffers is not None and message[8:12] != _NO_BUFFER:
+            buffered.packet_out(self, message, now)
         else:
             self.send_packet(message, message, now)
         return None
 
-    def send_packet(self, message: bytes, given: bytes, now: float) -> None:
-        """Vet a PACKET_OUT and write it; ``given`` is the controller's own message behind it."""
+    def send_packet(self, message: bytes, given: bytes, now: float) -> bool:
+        """Vet a PACKET_OUT and write it; ``given`` is the controller's own message behind it. Whether it was allowed."""
         datapath, switch = self.datapath, self.switch
         pending = switch.pending
         xid = pending.fresh()
         data = datapath.packet_policy.vet(message, xid)
         if isinstance(data, Refusal):
             self.refuse(given, data, now)
-            return
+            return False
         pending.waiting[xid] = Sent(Expected.NOTHING, self, given)
         switch.write(data)
         if len(data) > switch.HEAVY:
@@ -435,6 +440,7 @@ class NorthSession:
         unacked.append(xid)
         if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:
             switch.acknowledge(datapath, now)
+        return True
 
 
 def _not_ours(version: int, kind: int) -> Refusal:

@@ -44,7 +44,7 @@ class Sent:
 class Request(Sent):
     """One that is answered, or is one part of several; has room for what that takes."""
 
-    __slots__ = ("at", "done", "part", "plan", "scope", "settled", "settles", "undo", "unit", "xid")
+    __slots__ = ("at", "done", "heavy", "part", "plan", "scope", "settled", "settles", "undo", "unit", "xid")
 
     def __init__(
         self,
@@ -70,6 +70,8 @@ class Request(Sent):
         self.done = done
         self.scope: VirtualDatapath | Switch | None = None
         """Whose messages a barrier settles."""
+        self.heavy = 0
+        """How many bytes of heavy messages are among them."""
         self.undo: Callable[[float], None] | None = None
         """Called when the switch refuses the message."""
         self.settled: Callable[[], None] | None = None

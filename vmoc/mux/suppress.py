@@ -22,10 +22,11 @@ from vmoc.openflow.v13 import oxm
 
 if TYPE_CHECKING:
     from vmoc.mux.datapath import VirtualDatapath
+    from vmoc.mux.proving import FlowEntry
     from vmoc.mux.switch import Switch
 
 SUSTAINED: Final = 5.0
-"""Seconds a slice may be above its rate before its port is quietened."""
+"""Seconds a port may keep its slice above its rate before it is quietened."""
 GAP: Final = 1.0
 """Seconds without excess after which it counts anew."""
 SLICE_SECONDS: Final = 1
@@ -37,21 +38,26 @@ _COOKIE: Final = 0xFFFE << SERIAL_BITS | 3
 
 
 class Excess:
-    """How long a virtual datapath has been above its packet-in rate."""
+    """By port: since when it has kept a virtual datapath above its packet-in rate, and until when it is quiet."""
 
-    __slots__ = ("_last", "_quiet_until", "_since")
+    __slots__ = ("_ports",)
 
     def __init__(self) -> None:
-        self._since = self._last = self._quiet_until = 0.0
+        self._ports: dict[int, list[float]] = {}
 
-    def seen(self, now: float) -> bool:
-        """One more dropped packet-in; whether it is time to stop them at the switch."""
-        if now - self._last > GAP:
-            self._since = now
-        self._last = now
-        if now - self._since <= SUSTAINED or now < self._quiet_until:
+    def seen(self, in_port: int, now: float) -> bool:
+        """One more dropped packet-in of a port of the switch; whether it is time to stop them there."""
+        entry = self._ports.get(in_port)
+        if entry is None:
+            entry = self._ports[in_port] = [now, now, 0.0]
+        since, last, quiet_until = entry
+        # Quiet of our own making is no sign that the cause is gone.
+        if now - max(last, quiet_until) > GAP:
+            since = entry[0] = now
+        entry[1] = now
+        if now - since <= SUSTAINED or now < quiet_until:
             return False
-        self._quiet_until = now + SLICE_SECONDS
+        entry[2] = now + SLICE_SECONDS
         return True
 
 
@@ -80,12 +86,12 @@ class Nobody:
 
 
 def excess(datapath: VirtualDatapath, in_port: int, now: float) -> None:
-    """A packet-in of a slice was dropped for its rate."""
-    if not datapath.excess.seen(now):
-        return
+    """A packet-in of a slice that is up was dropped for its rate."""
     switch = datapath.switch
+    if in_port not in switch.ports or not datapath.excess.seen(in_port, now):
+        return  # what a controller sent itself has no port
     match = _match(switch, in_port, None if switch.native else datapath.vlan)
-    if b"\0\0\0" + match not in datapath.flows.by_identity and datapath.ready:
+    if b"\0\0\0" + match not in datapath.flows.by_identity:
         switch.send_own(_drop(switch, match, SLICE_SECONDS), now, datapath)
 
 
@@ -99,6 +105,11 @@ def nobody(switch: Switch, in_port: int, vid: int, now: float) -> None:
         and switch.nobody.seen(in_port, vid, now)
     ):
         switch.send_own(_drop(switch, _match(switch, in_port, vid), NOBODY_SECONDS), now)
+
+
+def is_drop(entry: FlowEntry) -> bool:
+    """Whether an entry a switch reported is one of these; it ends by itself."""
+    return entry.cookie == _COOKIE and entry.priority == 0
 
 
 def _match(switch: Switch, in_port: int, vid: int | None) -> bytes:

@@ -83,7 +83,7 @@ class Switch:
         self.congested = False
         self.unacked: list[int] = []
         self.unsettled = 0
-        self.heavy = 0
+        self.heavy = self.heavy_covered = 0
         self.waiting: deque[NorthSession] = deque()
         """Controllers that wait for room, in the order they get it."""
         self.ack_alarm: Alarm | None = None
@@ -167,6 +167,7 @@ class Switch:
         request.scope = scope
         request.settles, scope.unacked = scope.unacked, []
         scope.unsettled += len(request.settles)
+        request.heavy, scope.heavy_covered = scope.heavy - scope.heavy_covered, scope.heavy
         kind = v10.BARRIER_REQUEST if self.version == OF10 else v13.BARRIER_REQUEST
         return self.send(header.message(self.version, kind, 0), request, scope, now)
 
@@ -187,8 +188,8 @@ class Switch:
         scope, xids = barrier.scope, barrier.settles or []
         if scope is not None:
             scope.unsettled -= len(xids)
-            if not scope.unsettled:
-                scope.heavy = 0
+            scope.heavy -= barrier.heavy
+            scope.heavy_covered -= barrier.heavy
         pop = self.pending.waiting.pop
         for xid in xids:
             sent = pop(xid, None)
@@ -443,14 +444,16 @@ class Switch:
         self.session, self.cid, self.up, self.congested = None, -1, False, False
         self.since = now
         self.pending.clear()
-        self.unacked = []
+        self.unacked, self.unsettled = [], 0
+        self.heavy = self.heavy_covered = 0
         self.waiting.clear()
         if self.audit_alarm is not None:
             self.audit_alarm.cancel()
             self.audit_alarm = None
         self.by_tag = {datapath.tag: datapath for datapath in self.datapaths.values()}
         for datapath in list(self.datapaths.values()):
-            datapath.unacked, datapath.unsettled, datapath.heavy = [], 0, 0
+            datapath.unacked, datapath.unsettled = [], 0
+            datapath.heavy = datapath.heavy_covered = 0
             for link in datapath.links.values():
                 session = link.session
                 if session is not None:
@@ -468,11 +471,15 @@ class Switch:
         self.give_turns(now)
 
     def give_turns(self, now: float) -> None:
-        """Let each waiting controller go on, in turn: a window's worth at most, then the next one."""
-        for _ in range(len(self.waiting)):
-            if self.congested:
-                return
-            self.waiting.popleft().turn(now)
+        """Let each waiting controller go on, in turn: a window's worth at most, then the next one.
+
+        Those who found no room are ahead, next time, of those who did.
+        """
+        if self.congested:
+            return
+        queue, self.waiting = self.waiting, deque()
+        passed = [session for session in queue if not session.turn(now)]
+        self.waiting.extendleft(reversed(passed))
 
     def controller_came(self, datapath: VirtualDatapath, now: float) -> None:
         """A controller finished its handshake."""

@@ -172,7 +172,7 @@ def _deliver(datapath: VirtualDatapath, message: bytes, reason: int, in_port: in
         return
     counters.packet_ins += 1
     if datapath.buffers is not None:
-        message = buffered.offer(datapath, message, reason, in_port)
+        message = buffered.offer(datapath, message, in_port)
         _deliver_filtered(datapath, message, reason, in_port, now)
         return
     cids = datapath.packet_in_cids

@@ -272,18 +272,18 @@ def test_changes_count_against_the_rate(send) -> None:  # type: ignore[no-untype
 
 @pytest.mark.parametrize("what", ["group", "meter"])
 def test_deleting_beside_many_flows_costs(what: str) -> None:
-    book, _ = scene(V13, with_limits(UNLIMITED, max_flows=0, flow_mod_rate=2000))
+    book, _ = scene(V13, with_limits(UNLIMITED, max_flows=0, flow_mod_rate=400))
     alice = book.at("alice")
     group_mod(alice, 1, TO2)
     meter_mod(alice, 1)
-    alice.send(*(of.flow_mod(V13, "add", of.match(V13, eth_dst=n), of.output(V13, 2)) for n in range(2000)))
+    alice.send(*(of.flow_mod(V13, "add", of.match(V13, eth_dst=n), of.output(V13, 2)) for n in range(400)))
     book.advance(5)
     if what == "group":
         group_mod(alice, 1, command=DELETE)
     else:
         meter_mod(alice, 1, b"", DELETE)
-    alice.send(*(of.flow_mod(V13, "add", of.match(V13, eth_dst=n), of.output(V13, 2)) for n in range(1995)))
-    assert alice.paused, "with the delete these are more than a second's worth"
+    alice.send(*(of.flow_mod(V13, "add", of.match(V13, eth_dst=n), of.output(V13, 2)) for n in range(398)))
+    assert alice.paused, "with what the delete costs, these are more than a second's worth"
 
 
 # -- flows go along ----------------------------------------------------------------------------------
