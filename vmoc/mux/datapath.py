@@ -19,6 +19,7 @@ from vmoc.mux.clock import Alarm
 from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named
 from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
+from vmoc.mux.pending import Expected, Request
 from vmoc.mux.suppress import Excess
 from vmoc.openflow import v10, v13
 from vmoc.openflow.features import LOCAL, LOCAL10, NO_FLOOD10, NO_PACKET_IN, Features, Port
@@ -295,8 +296,7 @@ class VirtualDatapath:
     def _fits(self, entry: Entry, now: float) -> bool:
         verdict = vet_flow_mod(self.grant, entry.data)
         if isinstance(verdict, FlowChange) and identity_of(verdict) == entry.identity:
-            if verdict.floods:
-                self.switch.send_own(self.flows.reissue(entry, verdict.body), now, self)
+            self._reissue(entry, verdict, now)
             return True
         # A port the slice has and the switch does not, at present, is no reason: on a real switch the entry stays.
         named = ports_named(self.switch.version, entry.data)
@@ -304,7 +304,24 @@ class VirtualDatapath:
         if not absent:
             return False
         lenient = vet_flow_mod(replace(self.grant, ports=self.grant.ports | absent), entry.data)
-        return isinstance(lenient, FlowChange) and identity_of(lenient) == entry.identity
+        if not isinstance(lenient, FlowChange) or identity_of(lenient) != entry.identity:
+            return False
+        self._reissue(entry, lenient, now)
+        return True
+
+    def _reissue(self, entry: Entry, change: FlowChange, now: float) -> None:
+        """Write an entry's FLOOD anew. If the switch does not take it, the old one leads to ports of the past: delete."""
+        if not change.floods:
+            return
+        data = self.flows.reissue(entry, change.body)
+
+        def refused(_: bytes, when: float) -> None:
+            if entry.alive:
+                self.flows.kill(entry)
+                self.switch.send_own(self.flows.delete_strict(entry), when, self)
+                self.switch.after_barrier(lambda _, later: self.flows.forget_dead([entry]), when, self)
+
+        self.switch.send(data, Request(Expected.NOTHING, None, data, at=now, done=refused), self, now)
 
     @property
     def fail_mode(self) -> FailMode:

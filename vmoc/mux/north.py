@@ -95,6 +95,10 @@ class NorthSession:
             self._waiting += messages
         else:
             self._process(messages, now)
+        if not (self.greeted or self.closed) and self.frames.begun not in (None, header.HELLO):
+            self.hub.counters.malformed["north"] += 1
+            self._report(Kind.MALFORMED, "the first message was not HELLO")
+            self.drop("its first message was not HELLO", now)
         if self.frames.broken and not self.closed:
             self.hub.counters.malformed["north"] += 1
             self._report(Kind.MALFORMED, "a message stated a length below 8; the stream cannot be followed")

@@ -81,6 +81,10 @@ class SouthSession:
                 except Refused as refused:
                     self.hub.counters.malformed["south"] += 1
                     self.fail(f"sent a bad {names.message_name(self.version, message[1])}: {refused.detail}", now)
+        if self.phase is Phase.HELLO and self.frames.begun not in (None, header.HELLO):
+            # Not worth waiting for the rest: whoever this is does not begin with HELLO.
+            self.hub.counters.malformed["south"] += 1
+            self.fail("began with something else than HELLO", now)
         if self.frames.broken and self.phase is not Phase.CLOSED:
             self.hub.counters.malformed["south"] += 1
             self.fail("sent a message with a length below 8; the stream cannot be followed", now)

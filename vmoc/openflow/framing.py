@@ -25,6 +25,11 @@ class FrameBuffer:
     def __len__(self) -> int:
         return len(self._rest)
 
+    @property
+    def begun(self) -> int | None:
+        """Type of the message of which only the beginning is here; None when less than two bytes are."""
+        return self._rest[1] if len(self._rest) >= 2 else None
+
     def feed(self, data: bytes) -> list[bytes]:
         """Add ``data`` and return the messages it completes, in order; nothing once ``broken``."""
         if self.broken:

@@ -11,7 +11,10 @@ from tests.emulation.frames import E
 from tests.emulation.layout import Message
 from tests.vmoc.mux.playbook import ALICE, DPID, V10, V13, Playbook, SwitchEnd, scene
 from vmoc.events import Kind
+from vmoc.mux.core import Mux
+from vmoc.mux.effects import Close
 from vmoc.mux.south import KEPT_WHILE_PROBING
+from vmoc.registry import Registry
 
 
 def said(end: SwitchEnd) -> list[str]:
@@ -334,3 +337,12 @@ def test_switches_that_come_while_shutting_down_are_sent_away():
     book.settle()
     assert not late.open
     assert isinstance(late.inbox[0], Message)
+
+
+def test_whoever_does_not_begin_with_hello_is_not_waited_for():
+    mux = Mux(Registry().snapshot)
+    mux.south_opened(1, "browser", 0, 10.0)
+    mux.take()
+    mux.south_data(1, b"GET / HTTP/1.1\r\n\r\n", 10.0)
+    assert Close(1) in mux.take().effects
+    assert mux.counters.malformed["south"] == 1

@@ -96,3 +96,12 @@ def test_waiting_costs_no_copy_of_what_waits() -> None:
     finally:
         tracemalloc.stop()
     assert copies <= 8  # the buffer itself grows in large steps
+
+
+def test_what_has_begun_is_known_by_its_type() -> None:
+    buffer = FrameBuffer()
+    assert buffer.begun is None
+    assert buffer.feed(b"G") == []
+    assert buffer.begun is None
+    assert buffer.feed(b"ET / HTTP/1.1\r\n") == []
+    assert buffer.begun == ord("E")
