@@ -87,8 +87,10 @@ class Rights:
 class SouthJudge:
     """Judges every message to one switch; one per switch, for all its connections."""
 
-    def __init__(self, version: int, dpid: int, native: int, *, operator: bool) -> None:
+    def __init__(self, version: int, dpid: int, native: int, *, operator: bool, honest: bool) -> None:
         self.version = version
+        self.honest = honest
+        """Whether the switch tells the truth: else it is asked to delete whatever nonsense it says it has."""
         self.operator = operator
         """Whether applications of the operator's may send untagged frames."""
         self.dpid = dpid
@@ -114,6 +116,8 @@ class SouthJudge:
                 raise Breach(f"not readable ({problem!r}): {message.raw.hex()}") from problem
 
     def _flow_mod(self, rights: Rights, message: Message) -> None:
+        if not self.honest and message.raw[57 if self.version == of.V10 else 25] == 4:
+            return
         mod = of.parse_flow_mod(message)
         tag = mod.cookie >> 48
         changes = mod.command in ("add", "modify", "modify_strict")

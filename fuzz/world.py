@@ -208,7 +208,7 @@ class World(Playbook):
 
     def judge(self, version: int, dpid: int, native: int) -> judges.SouthJudge:
         """The judge of one switch, for all its connections."""
-        return self.judges.setdefault((dpid, native), judges.SouthJudge(version, dpid, native, operator=self.tap))
+        return self.judges.setdefault((dpid, native), judges.SouthJudge(version, dpid, native, operator=self.tap, honest=not self.hostile))
 
     def call(self, name: str, *arguments: Any) -> Any:
         """One call into the mux, timed."""

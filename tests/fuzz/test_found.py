@@ -6,7 +6,8 @@ import pytest
 
 from tests.emulation import E
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import ALICE, V10, V13, Playbook, SwitchEnd, scene, with_limits
+from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, Playbook, SwitchEnd, piece, scene, with_limits
+from vmoc.model import Policy
 from vmoc.mux.effects import OperatorInput
 
 CHUNK = 64 * 1024
@@ -80,3 +81,56 @@ def test_an_application_cannot_break_the_framing_towards_a_switch(version: int, 
     assert not switch.log("packet_out")
     (answer,) = (one.message for one in book.operator if isinstance(one, OperatorInput))
     assert (answer[1], int.from_bytes(answer[4:8], "big")) == (1, 7)
+
+
+@pytest.mark.parametrize("version", [V10, V13])
+def test_a_flood_beside_a_port_that_is_away_follows_the_slice_to_its_new_ports(version: int) -> None:
+    book, switch = scene(version, piece("alice", 100, (1, 5)))
+    alice = book.at("alice")
+    alice.flow_mod(actions=of.output(version, "flood") + of.output(version, 1))
+    switch.port_status("delete", 1)
+    book.adopt(piece("alice", 100, (1, 4, 6)))
+    book.advance(2)
+    for entry in switch.flows(100):
+        assert 5 not in entry.outputs(version)
+
+
+@pytest.mark.parametrize("version", [V10, V13])
+def test_a_flood_that_the_switch_does_not_write_anew_is_deleted(version: int) -> None:
+    book, switch = scene(version, piece("alice", 100, (1, 5)))
+    alice = book.at("alice")
+    alice.flow_mod(actions=of.output(version, "flood"))
+    switch.answering = False
+    switch.take("flow_mod")
+    book.adopt(piece("alice", 100, (1, 4)))
+    rewritten = [message for message in switch.log("flow_mod") if of.parse_flow_mod(message).command == "modify_strict"]
+    switch.answering = True
+    switch.take()
+    switch.error(rewritten[-1], 2, 4)
+    (deleted,) = switch.flow_mods()
+    assert deleted.command == "delete_strict" and deleted.vlan == 100
+
+
+@pytest.mark.parametrize("version", [V10, V13])
+def test_flows_of_a_slice_that_went_while_its_switch_was_away_are_not_foreign(version: int) -> None:
+    book, switch = scene(version, ALICE, BOB, policy=Policy(foreign_flows="keep"))
+    book.at("bob").add(2)
+    model = switch.model
+    switch.close()
+    book.adopt(ALICE)
+    book.advance(1)
+    again = book.switch(model=model)
+    book.advance(3)
+    assert not again.flows(200)
+
+
+@pytest.mark.parametrize("version", [V10, V13])
+def test_flows_of_a_slice_that_went_just_before_its_switch_did_are_not_known_any_more(version: int) -> None:
+    book, switch = scene(version, ALICE, BOB)
+    book.at("bob").add(2)
+    model = switch.model
+    book.adopt(ALICE)
+    switch.close()
+    again = book.switch(model=model)
+    book.advance(3)
+    assert not again.flows(200)

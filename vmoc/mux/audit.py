@@ -24,7 +24,7 @@ from vmoc.errors import Refused
 from vmoc.events import Kind
 from vmoc.mux import holdings, proving, suppress
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
-from vmoc.mux.flows import SERIAL_BITS, Entry
+from vmoc.mux.flows import SERIAL_BITS, SERIAL_MASK, Entry
 from vmoc.mux.groups import SLOT_SHIFT, GroupTable, MeterTable
 from vmoc.openflow import header, stats, v10
 from vmoc.openflow.header import OF10
@@ -111,12 +111,12 @@ class _Audit:
         datapath = switch.by_tag.get(tag)
         if datapath is not None and datapath.state is State.GONE:
             return
-        known = datapath.flows.find(found.cookie) if datapath is not None else None
+        key = tag, found.cookie & SERIAL_MASK
         # A switch may write a match its own way; another VLAN is another matter.
-        if known is not None and self._owner(found) is datapath:
-            self._flows.pop((tag, known.serial), None)
-        else:
+        if datapath is None or self._owner(found) is not datapath:
             self._suspects.append(found)
+        elif self._flows.pop(key, None) is None and datapath.flows.find(found.cookie) is None:
+            self._suspects.append(found)  # neither there now nor when the audit began
 
     def _is_proxys(self, found: proving.FlowEntry) -> bool:
         """Whether an entry with our own tag is one we want, or wanted when the audit began."""
@@ -137,7 +137,7 @@ class _Audit:
         switch = self._switch
         vanished = 0
         for datapath, entry in self._flows.values():
-            if entry.alive and datapath.flows.by_serial.get(entry.serial) is entry:
+            if datapath.state in _LIVE and entry.alive:
                 datapath.flows.forget(entry)
                 vanished += 1
         self._note(vanished, "flow(s) had vanished")
@@ -213,7 +213,7 @@ def _drop_lost(
 ) -> int:
     """Drop what was expected, is still meant to be there, and is not; how many that were."""
     count = 0
-    for datapath in set(expected.values()):
+    for datapath in {datapath for datapath in expected.values() if datapath.state in _LIVE}:
         table = table_of(datapath)
         ids = set(table.ids.values())
         lost = {physical for physical in ids - there if expected.get(physical) is datapath}

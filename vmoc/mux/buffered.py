@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vmoc import errors
+from vmoc.errors import Refused
 from vmoc.mux import requests
 from vmoc.openflow import header, v10, v13
 from vmoc.openflow.header import OF10
@@ -24,16 +26,18 @@ if TYPE_CHECKING:
 _NO_BUFFER: Final = b"\xff\xff\xff\xff"
 _BUFFER_AT: Final = {1: 64, 4: 32}
 _COMMAND_AT: Final = {1: 57, 4: 25}
+_LONGEST: Final = header.MAX_LENGTH - 64
+"""With a fixed part, one action and a tag a longer frame would not fit a packet-out."""
 
 
 def offer(datapath: VirtualDatapath, message: bytes, in_port: int) -> bytes:
     """Keep the packet of a PACKET_IN and name it in the message, which stays whole.
 
-    One the switch has cut short cannot be sent on for anybody, and gets no id.
+    One that the switch has cut short, or that no packet-out has room for, gets no id.
     """
     assert datapath.buffers is not None
     frame = message[_frame_at(message) :]
-    if len(frame) < int.from_bytes(message[12:14], "big"):
+    if len(frame) < int.from_bytes(message[12:14], "big") or len(frame) > _LONGEST:
         return message
     number = datapath.buffers.keep(in_port, frame)
     return message[:8] + number.to_bytes(4, "big") + message[12:]
@@ -68,6 +72,8 @@ def packet_out(session: NorthSession, message: bytes, now: float) -> None:
         return
     number = int.from_bytes(message[8:12], "big")
     _, frame = buffers.check(number)
+    if end + len(frame) > header.MAX_LENGTH:
+        raise Refused(errors.TOO_MANY_ACTIONS, "with the buffered packet the message would not fit its length")
     body = _NO_BUFFER + message[12:end] + frame
     whole = header.message(message[0], header.PACKET_OUT, header.xid_of(message), body)
     if session.send_packet(whole, message, now):

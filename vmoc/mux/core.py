@@ -430,6 +430,7 @@ class Mux:
         if switch.session is None:
             # Its flows are found and deleted when the switch is back: nobody knows their tag any more.
             switch.by_tag.pop(datapath.tag, None)
+            switch.left.add(datapath.vlan)
             return
 
         def flushed(clean: bool, when: float) -> None:
@@ -443,6 +444,8 @@ class Mux:
             self._leaving.pop(place, None)
             if switch.session is session:
                 proving.flush(switch, datapath, flushed, when)
+            else:
+                switch.by_tag.pop(datapath.tag, None)
 
         if connected:
             self._leaving[place] = now + CLOSING

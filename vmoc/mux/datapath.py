@@ -16,7 +16,7 @@ from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Presentation, S
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.buffers import BufferPool
 from vmoc.mux.clock import Alarm
-from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named
+from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named, without_outputs
 from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
 from vmoc.mux.pending import Expected, Request
@@ -287,13 +287,14 @@ class VirtualDatapath:
 
     def revet(self, now: float) -> list[Entry]:
         """Judge every entry anew under the present grant; what it refuses is deleted, and returned."""
-        refused = [entry for entry in list(self.flows.by_identity.values()) if not self._fits(entry, now)]
+        entries = list(self.flows.by_identity.values())
+        refused = [entry for entry in entries if not self._fits(entry, now, anew=True)]
         for entry in refused:
             self.flows.kill(entry)
             self.switch.send_own(self.flows.delete_strict(entry), now, self)
         return refused
 
-    def _fits(self, entry: Entry, now: float) -> bool:
+    def _fits(self, entry: Entry, now: float, *, anew: bool = False) -> bool:
         verdict = vet_flow_mod(self.grant, entry.data)
         if isinstance(verdict, FlowChange) and identity_of(verdict) == entry.identity:
             self._reissue(entry, verdict, now)
@@ -306,11 +307,13 @@ class VirtualDatapath:
         lenient = vet_flow_mod(replace(self.grant, ports=self.grant.ports | absent), entry.data)
         if not isinstance(lenient, FlowChange) or identity_of(lenient) != entry.identity:
             return False
-        self._reissue(entry, lenient, now)
+        lenient.body = without_outputs(self.switch.version, lenient.body, absent)
+        if anew:  # its FLOOD may lead to ports that are the slice's no more
+            self._reissue(entry, lenient, now)
         return True
 
     def _reissue(self, entry: Entry, change: FlowChange, now: float) -> None:
-        """Write an entry's FLOOD anew. If the switch does not take it, the old one leads to ports of the past: delete."""
+        """Write an entry's FLOOD anew. If the switch does not take it, the old one leads to former ports: delete."""
         if not change.floods:
             return
         data = self.flows.reissue(entry, change.body)

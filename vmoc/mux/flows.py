@@ -450,6 +450,20 @@ def ports_named(version: int, data: bytes) -> set[int]:
     return ports
 
 
+def without_outputs(version: int, body: bytes, ports: set[int]) -> bytes:
+    """Actions or instructions without the outputs to ``ports``: a switch may refuse ports it does not have."""
+    if version == 1:
+        kept = [a for a in a10.parse(body, 0, len(body)) if a[0] not in (a10.OUTPUT, a10.ENQUEUE) or a[1] not in ports]
+        return a10.pack(kept)
+    instructions: list[a13.Instruction] = []
+    for instruction in a13.parse_instructions(body, 0, len(body)):
+        if instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS):
+            kept = [action for action in instruction[1] if action[0] != a13.OUTPUT or action[1] not in ports]
+            instruction = (instruction[0], kept)
+        instructions.append(instruction)
+    return a13.pack_instructions(instructions)
+
+
 def outputs_to(version: int, data: bytes, port: int | None, group: int | None) -> bool:
     """Whether the virtual actions name ``port`` (and ``group``); None means "any"."""
     if port is None and group is None:

@@ -428,7 +428,10 @@ class NorthSession:
         return None
 
     def send_packet(self, message: bytes, given: bytes, now: float) -> bool:
-        """Vet a PACKET_OUT and write it; ``given`` is the controller's own message behind it. Whether it was allowed."""
+        """Vet a PACKET_OUT and write it; ``given`` is the controller's own message behind it.
+
+        Returns whether it was allowed.
+        """
         datapath, switch = self.datapath, self.switch
         pending = switch.pending
         xid = pending.fresh()

@@ -146,7 +146,9 @@ class _Reconcile:
             found = identity(switch, entry)
             return any(datapath.guard_identity(port) == found for port in datapath.guards)
         datapath = switch.by_tag.get(tag)
-        known = datapath.flows.find(entry.cookie) if datapath else None
+        if datapath is None or datapath.state is State.GONE:
+            return False
+        known = datapath.flows.find(entry.cookie)
         if known is None or not known.alive or known.identity != identity(switch, entry):
             return False
         self._seen.add((tag, known.serial))
@@ -155,7 +157,8 @@ class _Reconcile:
     def _delete(self, entry: FlowEntry, now: float) -> None:
         switch, tag = self._switch, entry.cookie >> SERIAL_BITS
         vid = exact_vid(switch, entry.match)
-        if not (switch.native or vid in switch.datapaths or tag in switch.by_tag or tag == _PROXY):
+        ours = switch.native or vid in switch.datapaths or tag in switch.by_tag or tag == _PROXY
+        if not ours and vid not in switch.left:
             self._foreign += 1
             if switch.hub.policy.foreign_flows == "keep":
                 return
@@ -174,6 +177,7 @@ class _Reconcile:
             switch.session.report(Kind.FOREIGN_FLOW, text)
 
     def _finish(self, now: float) -> None:
+        self._switch.left.clear()
         for tag, datapath in self._switch.by_tag.items():
             for entry in list(datapath.flows.by_serial.values()):
                 if (tag, entry.serial) not in self._seen:

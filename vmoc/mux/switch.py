@@ -75,6 +75,8 @@ class Switch:
         self.ports: dict[int, Port] = {}
         self.datapaths: dict[int, VirtualDatapath] = {}
         self.by_tag: dict[int, VirtualDatapath] = {}
+        self.left: set[int] = set()
+        """VLANs whose slices went while the switch was away: what it holds of them is deleted when it is back."""
         self.pending: Pending[Sent] = Pending(hub.random.randrange(1, 1 << 31))
         self.up = False
         self.since = 0.0
