@@ -20,14 +20,15 @@ AS_ROOT := $(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1
 PYTEST ?=
 RUN    ?=
 BENCH  ?=
+FUZZ   ?=
 DEMO   ?=
 
-SOURCES := vmoc tests $(wildcard am_bridge bench mininet_scenarios)
+SOURCES := vmoc tests $(wildcard am_bridge bench fuzz mininet_scenarios)
 PROTOS  := $(shell find proto -name '*.proto' 2>/dev/null)
 FAST    := not ovs and not mininet
 SERIAL  := ovs or mininet
 
-.PHONY: help demo test test-fast test-unit test-ovs lint format bench run proto setup clean switch-tools compiler
+.PHONY: help demo test test-fast test-unit test-ovs lint format bench fuzz run proto setup clean switch-tools compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ format: $(READY) ## let ruff format and repair what it can
 
 bench: $(READY) compiler ## throughput, latency, CPU and memory; the figures of docs/performance.md
 	$(BIN)/python -m bench $(BENCH)
+
+fuzz: $(READY) ## look for trouble on every core for FUZZ_SECONDS (600); findings go to build/fuzz
+	$(BIN)/python -m fuzz run --jobs "$$(nproc)" $(FUZZ)
 
 run: $(READY) proto ## the service in the foreground; RUN="-c FILE" for a configuration
 	@$(BIN)/vmoc run $(RUN)

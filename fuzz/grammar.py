@@ -125,7 +125,6 @@ class Speaker:
             return of.match(1, **{n: v if not isinstance(v, tuple) or n == "ipv4_src" else v[0] for n, v in
                                   fields.items() if n in ("in_port", "vlan_vid", "vlan_pcp", "eth_src", "eth_type",
                                                           "ip_proto", "ipv4_src")})  # fmt: skip
-        fields = {n: v for n, v in fields.items() if not (n.endswith("_type") and v == 135 and False)}
         if random.random() < 0.15:
             fields[random.choice(("metadata", "tunnel_id", "in_phy_port", "pbb_isid", "ip_dscp", "mpls_label"))] = (
                 self.pick(0, 1, 2, 99)

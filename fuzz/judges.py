@@ -25,8 +25,8 @@ PROXY: Final = 0xFFFE
 GRACE: Final = 3.0
 """Seconds in which what a slice had may still be on the switch after it was told to go."""
 TO_SWITCH: Final = frozenset(
-    "hello error echo_request echo_reply features_request get_config_request set_config packet_out flow_mod group_mod stats_request "
-    "barrier_request queue_config_request set_async meter_mod".split()
+    "hello error echo_request echo_reply features_request get_config_request set_config packet_out flow_mod "
+    "group_mod stats_request barrier_request queue_config_request set_async meter_mod".split()
 )
 TO_CONTROLLER: Final = frozenset(
     "hello error echo_request echo_reply features_reply get_config_reply packet_in flow_removed port_status "
@@ -126,7 +126,7 @@ class SouthJudge:
             return
         check(mod.buffer_id == of.NO_BUFFER, "a flow-mod with a buffer of the switch", message)
         if self.native:
-            check("vlan_vid" not in mod.match, "a VLAN on a native switch", mod)
+            check(not mod.match.get("vlan_vid", (0, 0))[0], "a VLAN on a native switch", mod)
             vlan = self.native
         elif not changes:
             if self.version == of.V13 and mod.cookie_mask and tag != PROXY and tag in self.tags:

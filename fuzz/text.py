@@ -6,8 +6,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from fuzz.grammar import Speaker, make
 from fuzz.grammar import CONTROLLER as SIDE
+from fuzz.grammar import Speaker, make
 from fuzz.watch import limit, timed
 from vmoc.errors import Refused
 from vmoc.openflow.text import flow, group

@@ -127,7 +127,7 @@ class Controller(ControllerEnd):
         for raw in _split(data):
             judges.to_controller(self.book.rights, self, Message(raw), honest=not self.book.hostile)
             if self.owner == "vera" and not self.book.hostile:
-                self.book.told.append(Message(raw))
+                self.book.overheard.append(Message(raw))
             self._react(Message(raw))
 
     def _react(self, message: Message) -> None:
@@ -189,7 +189,7 @@ class World(Playbook):
         self.rights = judges.Rights(slices, policy)
         self.judges: dict[tuple[int, int], judges.SouthJudge] = {}
         self.models: dict[int, EmulatedSwitch] = {}
-        self.told: list[Message] = []
+        self.overheard: list[Message] = []
         self.calls = 0
         self.slowest = 0.0
         self.step = -1
@@ -208,7 +208,8 @@ class World(Playbook):
 
     def judge(self, version: int, dpid: int, native: int) -> judges.SouthJudge:
         """The judge of one switch, for all its connections."""
-        return self.judges.setdefault((dpid, native), judges.SouthJudge(version, dpid, native, operator=self.tap, honest=not self.hostile))
+        new = judges.SouthJudge(version, dpid, native, operator=self.tap, honest=not self.hostile)
+        return self.judges.setdefault((dpid, native), new)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """One call into the mux, timed."""
@@ -498,10 +499,10 @@ class World(Playbook):
                     if dpid in self.installed:
                         now = self._bystander(end.model)
                         judges.check(now == self.installed[dpid], "the bystander's flows have changed", now)
-        for message in self.told:
+        for message in self.overheard:
             judges.check(message.name not in ("error", "stats_reply", "role_reply", "queue_config_reply"),
                          "the bystander was told what it did not ask for", message)  # fmt: skip
-        self.told.clear()
+        self.overheard.clear()
 
     def weigh(self) -> int:
         """Bytes the mux holds on to; too many are a finding."""

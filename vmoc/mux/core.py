@@ -444,8 +444,6 @@ class Mux:
             self._leaving.pop(place, None)
             if switch.session is session:
                 proving.flush(switch, datapath, flushed, when)
-            else:
-                switch.by_tag.pop(datapath.tag, None)
 
         if connected:
             self._leaving[place] = now + CLOSING

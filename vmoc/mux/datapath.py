@@ -198,7 +198,8 @@ class VirtualDatapath:
                 last &= ~(1 << 11)
         else:
             capabilities &= ~0x100  # blocked ports are the operator's
-        return Features(self.dpid, self.buffers.size if self.buffers else 0, self.grant.n_tables, 0, capabilities, last)
+        buffers = self.buffers.size if self.buffers is not None else 0
+        return Features(self.dpid, buffers, self.grant.n_tables, 0, capabilities, last)
 
     # -- selections on the switch ------------------------------------------------------------------
 
@@ -322,7 +323,7 @@ class VirtualDatapath:
             if entry.alive:
                 self.flows.kill(entry)
                 self.switch.send_own(self.flows.delete_strict(entry), when, self)
-                self.switch.after_barrier(lambda _, later: self.flows.forget_dead([entry]), when, self)
+                self.switch.after_barrier(lambda _, later: self.flows.forget_dead([entry], later), when, self)
 
         self.switch.send(data, Request(Expected.NOTHING, None, data, at=now, done=refused), self, now)
 

@@ -8,12 +8,14 @@ Rules of this file:
 - The physical cookie is the datapath's tag and the entry's serial, so that an
   entry is recognised whatever the switch does to its match.
 - An entry a delete has selected, or an ADD has replaced, counts no more, but
-  is still known by its serial until the switch has said FLOW_REMOVED or
-  answered a later barrier: it may have expired before, or may stay after all.
+  is still known by its serial until the switch has said FLOW_REMOVED, or for a
+  while after it answered a later barrier: it may have expired before, may stay
+  after all, and Open vSwitch says FLOW_REMOVED some time after the barrier.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -32,6 +34,8 @@ from vmoc.policy.verdict import Refusal
 SERIAL_BITS: Final = 48
 SERIAL_MASK: Final = (1 << SERIAL_BITS) - 1
 TAG_MASK: Final = 0xFFFF << SERIAL_BITS
+LINGER: Final = 10.0
+"""Seconds after the barrier for which a deleted entry's FLOW_REMOVED is still understood."""
 _JUST_BELOW_GUARDS: Final = b"\xff\xfe"
 """The priority to which entries of the guards' priority are moved: two virtual priorities can meet there."""
 
@@ -91,7 +95,7 @@ class Plan(NamedTuple):
 class FlowTable:
     """All entries of one virtual datapath."""
 
-    __slots__ = ("_serial", "by_identity", "by_serial", "flooding", "quota", "tag", "version")
+    __slots__ = ("_lingering", "_serial", "by_identity", "by_serial", "flooding", "quota", "tag", "version")
 
     def __init__(self, version: int, tag: int, quota: int) -> None:
         self.version = version
@@ -100,6 +104,7 @@ class FlowTable:
         self.by_identity: dict[bytes, Entry] = {}
         self.by_serial: dict[int, Entry] = {}
         self.flooding: dict[int, Entry] = {}
+        self._lingering: deque[tuple[float, Entry]] = deque()
         self._serial = 0
 
     def __len__(self) -> int:
@@ -175,11 +180,14 @@ class FlowTable:
             if entry.data is now:
                 self._set(entry, data, floods)
 
-    def forget_dead(self, entries: Iterable[Entry]) -> None:
-        """The switch has processed the deletion of ``entries``."""
-        for entry in entries:
+    def forget_dead(self, entries: Iterable[Entry], now: float) -> None:
+        """The switch has processed the deletion of ``entries``; its FLOW_REMOVED may still be on the way."""
+        lingering = self._lingering
+        while lingering and lingering[0][0] <= now:
+            _, entry = lingering.popleft()
             if not entry.alive:
                 self.forget(entry)
+        lingering.extend((now + LINGER, entry) for entry in entries if not entry.alive)
 
     def _revive(self, entry: Entry) -> None:
         if entry.identity not in self.by_identity:
@@ -199,6 +207,7 @@ class FlowTable:
         self.by_identity.clear()
         self.by_serial.clear()
         self.flooding.clear()
+        self._lingering.clear()
 
     # -- fast path ---------------------------------------------------------------------------------
 

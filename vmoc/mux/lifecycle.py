@@ -150,7 +150,7 @@ def bring_up(switch: Switch, datapath: VirtualDatapath, ready: Callable[[float],
     deleted = objects.revet(switch, datapath, now) + datapath.revet(now)
 
     def confirmed(message: bytes, when: float) -> None:
-        datapath.flows.forget_dead(deleted)
+        datapath.flows.forget_dead(deleted, when)
         if datapath.state is not State.GONE:
             ready(when)
 
@@ -187,7 +187,7 @@ def change_ports(switch: Switch, datapath: VirtualDatapath, attachment: Attachme
     refresh_standalone(switch, datapath, now)
     for port in sorted(guards - datapath.guards):
         switch.send_own(datapath.unguard(port), now, datapath)
-    switch.after_barrier(lambda _, when: datapath.flows.forget_dead(deleted), now, datapath)
+    switch.after_barrier(lambda _, when: datapath.flows.forget_dead(deleted, when), now, datapath)
     for number in sorted(ports - datapath.grant.ports):
         if number in shown:
             switch.tell_port(datapath, 1, shown[number])
@@ -225,7 +225,7 @@ def _delete_own(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
     if switch.version == OF10:
         for port in sorted(datapath.guards):
             switch.send_own(datapath.guard(port), now, datapath)
-    switch.after_barrier(lambda _, when: datapath.flows.forget_dead(entries), now, datapath)
+    switch.after_barrier(lambda _, when: datapath.flows.forget_dead(entries, when), now, datapath)
 
 
 # -- standing in for a controller ----------------------------------------------------------------------

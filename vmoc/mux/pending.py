@@ -44,7 +44,7 @@ class Sent:
 class Request(Sent):
     """One that is answered, or is one part of several; has room for what that takes."""
 
-    __slots__ = ("at", "done", "heavy", "part", "plan", "scope", "settled", "settles", "undo", "unit", "xid")
+    __slots__ = ("at", "done", "heavy", "part", "plan", "scope", "settled", "settles", "size", "undo", "unit", "xid")
 
     def __init__(
         self,
@@ -68,6 +68,8 @@ class Request(Sent):
         self.unit = unit
         self.settles = settles
         self.done = done
+        self.size = 0
+        """Bytes of the answer so far, of a request of ours."""
         self.scope: VirtualDatapath | Switch | None = None
         """Whose messages a barrier settles."""
         self.heavy = 0

@@ -146,9 +146,7 @@ class _Reconcile:
             found = identity(switch, entry)
             return any(datapath.guard_identity(port) == found for port in datapath.guards)
         datapath = switch.by_tag.get(tag)
-        if datapath is None or datapath.state is State.GONE:
-            return False
-        known = datapath.flows.find(entry.cookie)
+        known = datapath.flows.find(entry.cookie) if datapath else None
         if known is None or not known.alive or known.identity != identity(switch, entry):
             return False
         self._seen.add((tag, known.serial))

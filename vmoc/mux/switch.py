@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MALFORMED_LIMIT: Final = 3
 MALFORMED_WINDOW: Final = 60.0
 ACK_AFTER: Final = 1.0
+LONGEST_DUMP: Final = 64 << 20
+LONGEST_ANSWER: Final = 8 << 20
+"""Bytes of a flow dump, and of any other answer, that a switch may give before it is not believed."""
 MALFORMED_ERRORS: Final = (Refused, StructError, ValueError, IndexError, KeyError, OverflowError)
 _PORT_ADD, _PORT_DELETE = 0, 1
 _NO_ANSWER: Final = (1, 1)
@@ -186,7 +189,7 @@ class Switch:
 
             scope.ack_alarm = self.hub.clock.at(now + ACK_AFTER, settle)
 
-    def _settle(self, barrier: Request) -> None:
+    def _settle(self, barrier: Request, now: float) -> None:
         scope, xids = barrier.scope, barrier.settles or []
         if scope is not None:
             scope.unsettled -= len(xids)
@@ -202,7 +205,7 @@ class Switch:
                 flows.accepted(sent.added)
             if type(sent) is Request:
                 if sent.plan is not None:
-                    flows.forget_dead(sent.plan.dying)
+                    flows.forget_dead(sent.plan.dying, now)
                 if sent.settled is not None:
                     sent.settled()
 
@@ -291,7 +294,7 @@ class Switch:
         if sent.expected is Expected.OPERATOR:
             operator.answer(self, sent, message)
             return
-        self._settle(sent)
+        self._settle(sent, now)
         if sent.done is not None:
             self.progress = now
             sent.done(message, now)
@@ -318,6 +321,11 @@ class Switch:
         if sent.expected is Expected.OPERATOR:
             operator.answer(self, sent, message)
         elif sent.expected is Expected.OWN and sent.done is not None:
+            sent.size += len(message)
+            if sent.size > (LONGEST_DUMP if stats.head(message)[0] == stats.FLOW else LONGEST_ANSWER):
+                if self.session is not None:
+                    self.session.fail("its answer does not end", now)
+                return
             sent.done(message, now)
         elif sent.session is not None and not sent.session.closed:
             if sent.expected is Expected.QUEUE_CONFIG:
@@ -345,7 +353,7 @@ class Switch:
             if request is not None and request.undo is not None:
                 request.undo(now)
         if request is not None and request.expected is Expected.BARRIER:
-            self._settle(request)
+            self._settle(request, now)
         if request is not None and request.expected is Expected.OPERATOR:
             operator.answer(self, request, message)
         elif sent.session is not None:
@@ -452,7 +460,9 @@ class Switch:
         if self.audit_alarm is not None:
             self.audit_alarm.cancel()
             self.audit_alarm = None
+        self.left.update(datapath.vlan for datapath in self.by_tag.values())  # some are being removed
         self.by_tag = {datapath.tag: datapath for datapath in self.datapaths.values()}
+        self.left.difference_update(self.datapaths)
         for datapath in list(self.datapaths.values()):
             datapath.unacked, datapath.unsettled = [], 0
             datapath.heavy = datapath.heavy_covered = 0

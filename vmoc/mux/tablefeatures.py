@@ -39,6 +39,7 @@ class Trimmer:
     def __init__(self, grant: Grant, max_entries: int) -> None:
         self._n_tables = grant.n_tables
         self._max_entries = max_entries
+        self._known: dict[tuple[int, bytes], bytes] = {}
         in_set, in_list = (actions13.offered(grant, in_set=one) for one in (True, False))
         self._actions = {4: in_set, 5: in_set, 6: in_list, 7: in_list}
         settable = actions13.settable(grant)
@@ -51,7 +52,7 @@ class Trimmer:
         if table >= self._n_tables:
             return None
         parts = [
-            self._property(kind, record[start:end])
+            self._remembered(kind, record[start:end])
             for kind, start, end in _properties(record)
             if kind < 0xFFFE  # experimenters' are not offered
         ]
@@ -60,6 +61,13 @@ class Trimmer:
         room = min(capacity, self._max_entries) if self._max_entries else capacity
         head = (FIXED + len(body)).to_bytes(2, "big")
         return head + record[2:60] + room.to_bytes(4, "big") + body
+
+    def _remembered(self, kind: int, data: bytes) -> bytes:
+        # Most of what a switch says of one table it says of the others, too.
+        found = self._known.get((kind, data))
+        if found is None:
+            found = self._known[kind, data] = self._property(kind, data)
+        return found
 
     def _property(self, kind: int, data: bytes) -> bytes:
         if kind in _INSTRUCTIONS:

@@ -213,11 +213,10 @@ def test_the_end_of_a_packet_by_empty_actions(version: int):
     book, switch = pooled(version)
     a = book.at("alice")
     number = punt(book, switch, E(100))
-    xid = release(a, number, None)
+    release(a, number, None)
     assert not a.errors()
     assert switch.model.transmitted == []
     a.error(release(a, number), EMPTY)
-    assert xid
 
 
 @BOTH
@@ -237,8 +236,7 @@ def test_it_is_vetted_as_if_the_packet_were_in_it(version: int):
     a = book.at("alice")
     odd = E(100, tpid=0x88A8)
     number = punt(book, switch, odd)
-    ((kind, code),) = [a.errors()[0]] if release(a, number) else []
-    assert (kind, code) == (1, 5)
+    a.error(release(a, number), (1, 5))
     assert switch.model.transmitted == []
 
 
@@ -272,9 +270,8 @@ def test_a_flow_mod_by_id_is_the_flow_and_then_its_packet(version: int, name: st
     a = book.at(name)
     frame = E(100 if name == "alice" else 300, size=200)
     if version == V13:
-        a.add(3)
+        a.add(1)
         book.advance(1.5)
-        switch.take("flow_mod")
     number = punt(book, switch, frame, name=name)
     switch.inbox.clear()
     install(a, number, 2, command)

@@ -19,6 +19,7 @@ from tests.vmoc.mux.playbook import (
     with_segment,
 )
 from tests.vmoc.mux.shadow import X, Y, full, outputs, shown, table
+from vmoc.mux.flows import LINGER
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
 # -- ADD -------------------------------------------------------------------------------------------------
@@ -306,7 +307,41 @@ def test_a_delete_whose_flow_removed_never_comes_is_settled_by_a_barrier(version
     assert len(table(book)) == 0 and len(table(book).by_serial) == 5
     switch.release()
     book.advance(1.1)
+    assert len(table(book).by_serial) == 5, "it may come after the barrier"
+    book.advance(LINGER)
+    a.add(None, command="delete")
+    book.advance(1.1)
     assert not table(book).by_serial
+
+
+@BOTH
+def test_open_vswitch_says_flow_removed_after_the_barrier(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, cookie=7, flags=1)
+    switch.hold("flow_removed")
+    a.add(None, command="delete")
+    a.request("barrier_request")
+    a.take_one("barrier_reply")
+    switch.release()
+    assert of.parse_flow_removed(a.take_one("flow_removed")).cookie == 7
+    assert not table(book).by_serial
+
+
+def test_a_deleted_flow_made_anew_is_not_forgotten_with_the_old_one():
+    book, switch = scene(V10)
+    a = book.at("alice")
+    switch.model.mute = {"flow_removed"}
+    for _ in range(3):
+        a.add(2)
+        a.add(None, command="delete_strict")
+        book.advance(LINGER / 2)
+    a.add(2)
+    book.advance(3 * LINGER)
+    a.add(3, command="modify")
+    book.advance(1.1)
+    assert len(table(book)) == len(table(book).by_serial) == 1
+    assert len(a.flow_stats()) == 1
 
 
 def test_a_selection_of_nothing_forgets_at_once():

@@ -23,6 +23,7 @@ from tests.vmoc.mux.playbook import (
 )
 from vmoc.model import Attachment, FailMode, Slice
 from vmoc.mux.effects import SwitchAppeared
+from vmoc.mux.flows import LINGER
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
 
@@ -403,10 +404,13 @@ def test_flush_empties_the_vlan_and_keeps_the_guards(version: int):
     assert switch.guards(100) == [4, 5, 6, local(version)]
     assert len(switch.flows(200)) == 1
     flows = next(iter(book.mux._switches.values())).datapaths[100].flows
-    assert not flows.by_serial, "settled by the barrier although nothing was removed aloud"
+    assert not flows.by_identity
     book.accept = True
-    book.advance(3)
+    book.advance(LINGER)
     assert book.at("alice").flow_stats() == []
+    book.at("alice").add(None, command="delete")
+    book.advance(1.1)
+    assert not flows.by_serial, "settled by the barrier although nothing was removed aloud"
 
 
 @BOTH
