@@ -86,7 +86,9 @@ def test_modules_are_named_for_what_they_hold() -> None:
 
 
 def test_no_module_does_two_things() -> None:
-    long = {path: count for path in modules() if (count := len(path.read_text().splitlines())) > LONGEST}
+    # A test file mirrors one module, and the cases of a subtle one run longer than its code.
+    limits = {path: LONGEST * 3 // 2 if "tests" in path.relative_to(ROOT).parts else LONGEST for path in modules()}
+    long = {path: count for path, limit in limits.items() if (count := len(path.read_text().splitlines())) > limit}
     assert not long, long
 
 

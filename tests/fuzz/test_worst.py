@@ -91,7 +91,10 @@ ENDLESS: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "groups": (7, lambda number: b"".join(struct.pack("!HBxI", 8, 0, number * 7000 + n) for n in range(7000))),
     "meters": (10, lambda number: b"".join(struct.pack("!HHI", 8, 0, number * 7000 + n + 1) for n in range(7000))),
     "table features": (12, lambda number: struct.pack("!HB5x", 64, 1) + Random(number).randbytes(56)),
-    "ports": (13, lambda n: b"".join(struct.pack("!I4x6s2x16s8I", n * 900 + i + 1, b"", b"", *[0] * 8) for i in range(900))),
+    "ports": (
+        13,
+        lambda n: b"".join(struct.pack("!I4x6s2x16s8I", n * 900 + i + 1, b"", b"", *[0] * 8) for i in range(900)),
+    ),
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ grpc: {listen: 127.0.0.1:50052}
 metrics: {listen: "[::1]:9311"}
 state: {path: ":memory:"}
 default_controller: {mode: url, url: tcp:10.0.0.9:6640}
-policy: {pcp: reject, foreign_flows: keep, qinq: off, on_restart: flush, port_counters: hidden, max_buckets: 8}
+policy: {pcp: reject, foreign_flows: keep, qinq: on, mpls: on, on_restart: flush, port_counters: hidden, max_buckets: 8}
 timers: {echo_interval: 2, reconnect_first: 0.5}
 limits: {max_flows: 50, stats_rate: 0}
 handlers: {config: handlers.yaml}

@@ -359,6 +359,28 @@ def test_a_flow_deleted_and_added_again_meanwhile(version: int):
 
 
 @BOTH
+def test_a_stray_that_a_flow_has_replaced_meanwhile(version: int):
+    book, switch = quick(version)
+    planted(switch, 100, 0x1234, normal(version), vlan=100, eth_dst=X)
+    switch.hold("stats_reply")
+    next_audit(book, switch)
+    book.at("alice").add(2, eth_dst=X)
+    release(switch)
+    assert flow(switch, X).outputs(version) == [2]
+    assert not findings(book)
+
+
+@BOTH
+def test_what_was_written_before_is_done_before(version: int):
+    """Also on a switch that keeps its order only where a barrier says so."""
+    book, switch = quick(version)
+    book.at("alice").add(2, eth_dst=X)
+    next_audit(book, switch)
+    names = [m.name for m in switch.inbox]
+    assert names[names.index("stats_request") - 1] == "barrier_request"
+
+
+@BOTH
 def test_a_flow_modified_meanwhile(version: int):
     book, switch = midway(version)
     book.at("alice").add(3, "modify_strict", eth_dst=X)
