@@ -48,8 +48,11 @@ def test_an_episode_is_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_episodes_can_be_guided_by_what_they_reach(tmp_path: Path) -> None:
-    tally = hunt.hunt(SEED, 1.0, tmp_path, guided=True)
-    assert not tally.findings
+    for seconds in (1.0, 5.0, 20.0):  # on a busy machine the first second holds too few episodes
+        tally = hunt.hunt(SEED, seconds, tmp_path, guided=True)
+        assert not tally.findings
+        if tally.kept:
+            break
     assert tally.kept
 
 

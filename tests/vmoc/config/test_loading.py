@@ -87,7 +87,13 @@ def test_everything_a_file_can_say(tmp_path: Path) -> None:
     assert settings.state_path == ":memory:"
     assert settings.default_controller == DefaultController("url", Endpoint("tcp", "10.0.0.9", 6640))
     assert settings.policy == Policy(
-        pcp="reject", foreign_flows="keep", on_restart="flush", port_counters="hidden", max_buckets=8
+        qinq=True,
+        mpls=True,
+        pcp="reject",
+        foreign_flows="keep",
+        on_restart="flush",
+        port_counters="hidden",
+        max_buckets=8,
     )
     assert settings.timers == Timers(echo_interval=2.0, reconnect_first=0.5)
     assert settings.limits == Limits(max_flows=50, stats_rate=0)

@@ -201,3 +201,25 @@ def test_a_connection_lost_between_delete_and_barrier_loses_no_meter() -> None:
     book.switch(model=model)
     book.advance(2)
     assert book.mux._switches[0xAA, 0].meter_pool.taken == set()
+
+
+def test_a_group_that_stays_does_not_go_to_the_next_owner_of_the_vlan() -> None:
+    book, switch = scene(V13, ALICE, BOB)
+    group_mod(book.at("alice"), 1, TO2)
+    ((_, left),) = changes(switch)
+    proper = type(switch.model)._on_group_mod
+
+    def no_deletes(message):  # type: ignore[no-untyped-def]
+        if change(message)[0] != DELETE:
+            proper(switch.model, message)
+
+    switch.model._on_group_mod = no_deletes  # type: ignore[method-assign]
+    book.adopt(piece("carol", 100, (1, 2, 3)), BOB)
+    book.advance(5)
+    carol = book.at("carol")
+    assert group_desc(carol) == {}
+    group_mod(carol, 1, TO2)
+    assert not carol.errors()
+    assert left in switch.model.groups
+    assert {physical >> SLOT_SHIFT for physical in switch.model.groups} == set(book.mux._switches[0xAA, 0].slots)
+    assert len(switch.model.groups) == 2
