@@ -91,7 +91,7 @@ def test_a_killed_owner_leaves_no_process(lab: Lab, tmp_path: Path) -> None:
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
     wait_until(lambda: not descendants("VMOC_OWNER=dies"), "the daemons to be gone")
-    assert directory.exists(), "only the next start can remove what a killed owner leaves in the file system"
+    # Its directory is removed by the next start, ours or one of another run beside us.
     with_next_start = lab.process("next", sys.executable, "-c", script)
     wait_until(lambda: "vmoc-ovs-" in with_next_start.output(), "the next instance to be up", timeout=30)
     assert not directory.exists()
