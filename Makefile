@@ -27,6 +27,7 @@ SOURCES := vmoc tests $(wildcard am_bridge bench fuzz mininet_scenarios)
 PROTOS  := $(shell find proto -name '*.proto' 2>/dev/null)
 FAST    := not ovs and not mininet
 SERIAL  := ovs or mininet
+UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 
 .PHONY: help demo test test-fast test-unit test-ovs lint format bench fuzz run proto setup clean switch-tools compiler
 
@@ -39,7 +40,7 @@ demo: $(READY) switch-tools ## two experimenters on real Open vSwitch switches, 
 test: test-unit test-ovs ## every test (the Open vSwitch and Mininet ones need root)
 
 test-fast: $(READY) proto compiler ## the tests that need neither root nor much time (under 60 s)
-	$(BIN)/python -m pytest -n 2 -m '$(FAST) and not slow' $(PYTEST)
+	$(BIN)/python -m pytest -n 2 -m '$(FAST) and not slow' $(UNIT_ONLY) $(PYTEST)
 
 test-unit: $(READY) proto compiler ## every test that needs no root
 	$(BIN)/python -m pytest -n 2 -m '$(FAST)' $(PYTEST)
