@@ -175,6 +175,8 @@ class Slice:
     manager: str = ""
     origin: Origin = Origin.FILE
     enabled: bool = True
+    owner: str = ""
+    expire_time: float | None = None  # seconds since the epoch; the slice is removed then
 
 
 @dataclass(frozen=True, slots=True)
