@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from vmoc.model import parse_dpid
 from vmoc.mux.core import Mux
 from vmoc.net.edge import Edge
 from vmoc.telemetry import metrics
@@ -18,7 +16,6 @@ from vmoc.telemetry.lag import LoopLag
 
 ANSWER: Final = 2.0
 """Seconds the loop has to answer."""
-SHARE: Final = 200
 
 
 class Watched:
@@ -34,8 +31,6 @@ class Watched:
         self._events = events
         self._lag = lag
         self._others = others
-        self._summary_due = 0.0
-        self._latest: tuple[dict[int, bool], Counter[tuple[str, str]]] = ({}, Counter())
 
     def registry(self) -> CollectorRegistry:
         """The metrics of this service and process."""
@@ -49,16 +44,9 @@ class Watched:
         reading = metrics.read_counters(self._core.counters)
         reading.events = {kind.value: count for kind, count in self._events.counts.items()}
         reading.connections, reading.unsent_bytes = self._edge.load()
-        reading.switches, reading.links = self._summary(monotonic())
+        reading.switches, reading.links = self._core.tally()
         self._others(reading)
         return reading
-
-    def _summary(self, now: float) -> tuple[dict[int, bool], Counter[tuple[str, str]]]:
-        """Describing many thousand virtual datapaths takes the loop's time: not more than one part in ``SHARE``."""
-        if now >= self._summary_due:
-            self._latest = summarise(self._core.describe())
-            self._summary_due = now + SHARE * (monotonic() - now)
-        return self._latest
 
     def why_unhealthy(self) -> str | None:
         """None while the event loop answers."""
@@ -71,17 +59,3 @@ class Watched:
     def why_not_ready(self) -> str | None:
         """None while switches are welcome."""
         return self.why_unhealthy() if self.accepting else "starting or draining"
-
-
-def summarise(description: Mapping[str, Any]) -> tuple[dict[int, bool], Counter[tuple[str, str]]]:
-    """Of the core's description: whether each switch is connected, by DPID, and how many links, by (slice, state)."""
-    switches: dict[int, bool] = {}
-    links: Counter[tuple[str, str]] = Counter()
-    for switch in description["switches"]:
-        dpid = parse_dpid(switch["dpid"])
-        # A switch has one entry per listener VLAN it connects by.
-        switches[dpid] = switches.get(dpid, False) or switch["connected"]
-        for datapath in switch["datapaths"]:
-            for controller in datapath["controllers"]:
-                links[datapath["slice"], controller["state"]] += 1
-    return switches, links

@@ -17,6 +17,7 @@ from functools import partial
 from vmoc.events import Kind
 from vmoc.model import Endpoint, Policy, Segment, Slice, Timers, format_dpid
 from vmoc.mux import audit, lifecycle, operator, proving
+from vmoc.mux.changes import Touched
 from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
 from vmoc.mux.datapath import State, VirtualDatapath, presented_dpid
@@ -273,19 +274,21 @@ class Mux:
 
     # -- slices ------------------------------------------------------------------------------------
 
-    def adopt(self, snapshot: Snapshot, now: float) -> None:
-        """The slices are these from now on."""
+    def adopt(self, snapshot: Snapshot, now: float, names: Iterable[str] | None = None) -> None:
+        """The slices are these from now on; ``names`` are all that may differ (None: look), and only they cost time."""
         before, self._snapshot = self._snapshot.slices, snapshot
-        vlans: set[int] = set()
-        for name in sorted(before.keys() | snapshot.slices.keys()):
-            old, new = before.get(name), snapshot.slices.get(name)
-            if old is new or old == new:
+        after, touched = snapshot.slices, Touched()
+        for name in sorted(before.keys() | after.keys() if names is None else set(names)):
+            old, new = before.get(name), after.get(name)
+            known = new if new is not None else old
+            if known is None or old is new or old == new:
                 continue
             kind = Kind.SLICE_REMOVED if new is None else Kind.SLICE_ADDED if old is None else Kind.SLICE_CHANGED
-            self._hub.report(kind, slice=name)
-            vlans.update(segment.vlan for one in (old, new) if one is not None for segment in one.segments)
+            self._hub.report(kind, slice=name, detail={"origin": str(known.origin)})
+            touched.add(old, new)
         for switch in list(self._switches.values()):
-            if switch.features is not None:
+            vlans = touched.on(switch.dpid)
+            if vlans and switch.features is not None:
                 self._sync_switch(switch, now, vlans)
 
     def set_default_controller(self, endpoint: Endpoint | None, now: float) -> None:
@@ -337,9 +340,7 @@ class Mux:
     def _segments(self, switch: Switch, vlans: Iterable[int]) -> Iterator[tuple[Slice, Segment]]:
         for vlan in vlans:
             if switch.native_vlan in (0, vlan):
-                for owner, segment in self._snapshot.segments_on_vlan(vlan):
-                    if owner.enabled and segment.attachment(switch.dpid) is not None:
-                        yield owner, segment
+                yield from self._snapshot.segments_on(switch.dpid, vlan)
 
     def _create(self, switch: Switch, owner: Slice, segment: Segment, now: float) -> None:
         attachment = segment.attachment(switch.dpid)
@@ -452,6 +453,13 @@ class Mux:
             proving.flush(switch, datapath, flushed, now)
 
     # -- the view ----------------------------------------------------------------------------------
+
+    def tally(self) -> tuple[dict[int, bool], dict[tuple[str, str], int]]:
+        """For metrics: whether each switch is connected, by DPID, and how many links there are by (slice, state)."""
+        switches: dict[int, bool] = {}
+        for switch in self._switches.values():  # one per listener VLAN it connects by
+            switches[switch.dpid] = switches.get(switch.dpid, False) or switch.session is not None
+        return switches, dict(self._hub.link_states)
 
     def describe(self) -> dict[str, object]:
         """Plain values for people and metrics: switches, virtual datapaths and links with their states."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,8 @@ class Hub:
         self.random = Random(seed)
         self.clock = Clock()
         self.counters = Counters()
+        self.link_states: Counter[tuple[str, str]] = Counter()
+        """How many links are in each state, by (slice, state); kept by the links, so that nobody has to count them."""
         self.north: dict[int, NorthSession] = {}
         """Open connections to controllers, by cid; each takes itself out when it ends."""
         self.writes: defaultdict[int, list[bytes]] = defaultdict(list)

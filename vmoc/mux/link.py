@@ -42,6 +42,7 @@ class Link:
         self.session: NorthSession | None = None
         self._backoff = Backoff(hub.timers.reconnect_first, hub.timers.reconnect_max)
         self._alarm: Alarm | None = None
+        self._count(1)
 
     @property
     def next_retry(self) -> float | None:
@@ -97,7 +98,19 @@ class Link:
         self.hub.effect(Dial(self.number, self.endpoint))
 
     def _enter(self, state: LinkState, now: float) -> None:
+        self._count(-1)
         self.state, self.since = state, now
+        self._count(1)
+
+    def forget(self) -> None:
+        """It is dropped, and not counted any more."""
+        self._count(-1)
+
+    def _count(self, step: int) -> None:
+        tally, key = self.hub.link_states, (self.datapath.owner.id, self.state.value)
+        tally[key] += step
+        if not tally[key]:
+            del tally[key]  # slices come and go: no zeroes for ever
 
     def _report(self, kind: Kind, message: str) -> None:
         self.hub.report(

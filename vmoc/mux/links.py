@@ -95,6 +95,7 @@ class Links:
             session.detach(now)
             self._hub.close(session.cid)
         link.stop(now)
+        link.forget()
         link.datapath.links.pop(link.number, None)
         self._links.pop(link.number, None)
         self._release(link, now)

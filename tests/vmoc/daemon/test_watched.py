@@ -9,7 +9,7 @@ import pytest
 
 from tests.vmoc.net.stage import ScriptedCore, play
 from vmoc.daemon import watched
-from vmoc.daemon.watched import Watched, summarise
+from vmoc.daemon.watched import Watched
 from vmoc.events import Event, Kind
 from vmoc.mux.core import Mux
 from vmoc.mux.counters import Counters
@@ -21,42 +21,16 @@ from vmoc.telemetry.lag import LoopLag
 from vmoc.telemetry.metrics import Reading
 
 
-def _switch(dpid: int, connected: bool, *datapaths: tuple[str, list[str]]) -> dict[str, Any]:
-    return {
-        "dpid": f"0x{dpid:016x}",
-        "connected": connected,
-        "datapaths": [
-            {"slice": name, "controllers": [{"state": state} for state in states]} for name, states in datapaths
-        ],
-    }
-
-
-def test_switches_and_links_are_counted() -> None:
-    switches, links = summarise(
-        {
-            "switches": [
-                _switch(1, True, ("alice", ["active", "waiting"]), ("bob", ["active"])),
-                _switch(1, False),  # the same switch by another listener
-                _switch(2, False, ("alice", ["waiting"])),
-            ]
-        }
-    )
-    assert switches == {1: True, 2: False}
-    assert links == {("alice", "active"): 1, ("alice", "waiting"): 2, ("bob", "active"): 1}
-
-
-def test_the_real_core_can_be_summarised() -> None:
+def test_the_real_core_can_be_tallied() -> None:
     registry = Registry()
-    assert summarise(Mux(registry.snapshot).describe()) == ({}, {})
+    assert Mux(registry.snapshot).tally() == ({}, {})
 
 
-class DescribedCore(ScriptedCore):
+class TalliedCore(ScriptedCore):
     counters = Counters(packet_ins=3)
-    described = 0
 
-    def describe(self) -> dict[str, Any]:
-        self.described += 1
-        return {"switches": [_switch(1, True)]}
+    def tally(self) -> tuple[dict[int, bool], dict[tuple[str, str], int]]:
+        return {1: True}, {("alice", "active"): 2}
 
 
 class World:
@@ -64,7 +38,7 @@ class World:
         class Quiet:
             def log(self, level: int, event: str, **context: Any) -> None: ...
 
-        self.core = DescribedCore()
+        self.core = TalliedCore()
         self.events = EventLog(Quiet())
         self.edge = Edge(
             self.core, asyncio.get_running_loop(), report=self.events.record, bug=lambda where, trace: None
@@ -82,18 +56,9 @@ def test_a_reading_has_everything() -> None:
         world.events.record(Event(Kind.SWITCH_UP))
         reading = world.watched.read()
         assert (reading.packet_ins, reading.slices, reading.switches) == (3, 9, {1: True})
+        assert reading.links == {("alice", "active"): 2}
         assert reading.events == {"switch-up": 1}
         assert reading.connections == {"south": 0, "north": 0}
-
-    play("asyncio", scene)
-
-
-def test_describing_is_not_repeated_when_it_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scene() -> None:
-        world = World()
-        monkeypatch.setattr(watched, "SHARE", 1e9)
-        assert world.watched.read().switches == world.watched.read().switches == {1: True}
-        assert world.core.described == 1
 
     play("asyncio", scene)
 
