@@ -29,7 +29,7 @@ FAST    := not ovs and not mininet
 SERIAL  := ovs or mininet
 UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 
-.PHONY: help demo test test-fast test-unit test-ovs lint format bench fuzz run proto setup clean switch-tools compiler
+.PHONY: help demo test test-fast test-unit test-ovs coverage lint format bench fuzz run proto setup clean switch-tools compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-unit: $(READY) proto compiler ## every test that needs no root
 
 test-ovs: $(READY) proto switch-tools ## the Open vSwitch and Mininet tests, one at a time (root)
 	$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
+
+coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
+	$(BIN)/python scripts/coverage
 
 lint: $(READY) proto ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .
