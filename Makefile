@@ -24,7 +24,8 @@ FUZZ   ?=
 DEMO   ?=
 
 SOURCES := vmoc tests $(wildcard am_bridge bench fuzz mininet_scenarios)
-PROTOS  := $(shell find proto -name '*.proto' 2>/dev/null)
+PROTOS  := $(shell find proto -name '*.proto')
+PROTO   := build/.proto
 FAST    := not ovs and not mininet
 SERIAL  := ovs or mininet
 UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
@@ -34,7 +35,7 @@ UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) switch-tools ## two experimenters on real Open vSwitch switches, checked line by line (root, under 90 s)
+demo: $(READY) proto switch-tools ## two experimenters on real Open vSwitch switches, checked line by line (root, under 90 s)
 	@$(AS_ROOT) $(BIN)/python -m mininet_scenarios.demo $(DEMO)
 
 test: test-unit test-ovs ## every test (the Open vSwitch and Mininet ones need root)
@@ -61,27 +62,22 @@ format: $(READY) ## let ruff format and repair what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY) compiler ## throughput, latency, CPU and memory; the figures of docs/performance.md
+bench: $(READY) proto compiler ## throughput, latency, CPU and memory; the figures of docs/performance.md
 	$(BIN)/python -m bench $(BENCH)
 
-fuzz: $(READY) ## look for trouble on every core for FUZZ_SECONDS (600); findings go to build/fuzz
+fuzz: $(READY) proto ## look for trouble on every core for FUZZ_SECONDS (600); findings go to build/fuzz
 	$(BIN)/python -m fuzz run --jobs "$$(nproc)" $(FUZZ)
 
 run: $(READY) proto ## the service in the foreground; RUN="-c FILE" for a configuration
 	@$(BIN)/vmoc run $(RUN)
 
-ifeq ($(PROTOS),)
-proto:
-	@:
-	$(if $(filter proto,$(MAKECMDGOALS)),@echo "Nothing to generate: this version has no proto/ directory.")
-else
-proto: $(VENV)/.proto ## generate the Python code of the API from proto/
-$(VENV)/.proto: $(READY) $(PROTOS)
-	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
-	@touch $@
-endif
+proto: $(PROTO) ## generate the Python code of the API from proto/
 
-setup: $(READY) switch-tools compiler ## everything the other targets would set up
+$(PROTO): $(READY) scripts/generate-proto $(PROTOS)
+	@PYTHON=$(BIN)/python scripts/generate-proto
+	@touch $@
+
+setup: $(READY) proto switch-tools compiler ## everything the other targets would set up
 
 $(READY): pyproject.toml constraints.txt
 	@PYTHON='$(PYTHON)' scripts/setup-apt python

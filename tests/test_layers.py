@@ -43,7 +43,7 @@ def modules(*packages: str) -> list[Path]:
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Check the contracts of pyproject.toml for the ``vmoc`` in that folder."""
+    """Check the contracts of pyproject.toml for the packages in that folder."""
     program = (
         "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
     )
@@ -60,23 +60,27 @@ def test_imports_point_down_only() -> None:
 @pytest.mark.parametrize(
     ("module", "offence"),
     [
-        ("mux/zz_offender.py", "import socket\n"),
-        ("policy/zz_offender.py", "import time\n"),
-        ("registry/zz_offender.py", "from os_ken.lib import hub\n"),
-        ("openflow/zz_offender.py", "from vmoc.mux import effects\n"),
-        ("mux/zz_offender.py", "from vmoc.net import zz_upper\n"),
+        ("vmoc/mux/zz_offender.py", "import socket\n"),
+        ("vmoc/policy/zz_offender.py", "import time\n"),
+        ("vmoc/registry/zz_offender.py", "from os_ken.lib import hub\n"),
+        ("vmoc/registry/zz_offender.py", "import vmoc.v1\n"),
+        ("vmoc/openflow/zz_offender.py", "from vmoc.mux import effects\n"),
+        ("vmoc/mux/zz_offender.py", "from vmoc.net import zz_upper\n"),
+        ("am_bridge/zz_offender.py", "import vmoc.mux\n"),
+        ("am_bridge/zz_offender.py", "import vmoc.net\n"),
+        ("vmoc/config/zz_offender.py", "import am_bridge\n"),
     ],
 )
 def test_the_contracts_notice_an_offence(tmp_path: Path, module: str, offence: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for layer in ("mux", "policy", "registry", "openflow", "net", "config"):
-        (tmp_path / "vmoc" / layer).mkdir(parents=True)
-        (tmp_path / "vmoc" / layer / "__init__.py").touch()
+    for package in ("am_bridge", *(f"vmoc/{layer}" for layer in "mux policy registry openflow net config v1".split())):
+        (tmp_path / package).mkdir(parents=True)
+        (tmp_path / package / "__init__.py").touch()
     for leaf in ("__init__", "model", "events", "errors", "mux/effects", "net/zz_upper"):
         (tmp_path / "vmoc" / f"{leaf}.py").touch()
     clean = lint_imports(tmp_path)
     assert clean.returncode == 0, clean.stdout + clean.stderr
-    (tmp_path / "vmoc" / module).write_text(offence)
+    (tmp_path / module).write_text(offence)
     assert lint_imports(tmp_path).returncode == 1
 
 
