@@ -97,6 +97,12 @@ INSTRUCTION_EXPERIMENTER = _reason(
 )
 INSTRUCTION_DUPLICATE = _reason("instruction-duplicate", None, (3, 1), "instruction appears twice")
 METADATA = _reason("metadata", None, (3, 3), "metadata bits are not supported by the switch")
+METADATA_WRITE = _reason(
+    "metadata-write", None, (3, 4), "these metadata bits say whose a packet is; they are not written"
+)
+METADATA_MATCH = _reason(
+    "metadata-match", None, (4, 8), "these metadata bits say whose a packet is; they are not matched"
+)
 FLOW_QUOTA = _reason("flow-quota", (3, 0), (5, 1), "the slice's flow quota on this switch is used up")
 BUFFER_ID = _reason("buffer-id", (1, 8), (1, 8), "buffer ids are not offered; send the whole packet")
 BUFFER_EMPTY = _reason("buffer-empty", (1, 7), (1, 7), "the buffered packet was used already")

@@ -28,6 +28,7 @@ from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import oxm
 from vmoc.policy.flowmod import FlowChange
+from vmoc.policy.match import everything13
 from vmoc.policy.recipes import Recipe, identity_of, middle13, tail10
 from vmoc.policy.verdict import Refusal
 
@@ -380,6 +381,11 @@ def virtual_priority(version: int, data: bytes) -> int:
     return data[62] << 8 | data[63] if version == 1 else data[30] << 8 | data[31]
 
 
+def virtual_table(data: bytes) -> int:
+    """1.3: the table the controller gave."""
+    return data[24]
+
+
 def virtual_cookie(version: int, data: bytes) -> int:
     """The cookie the controller gave."""
     return int.from_bytes(data[48:56] if version == 1 else data[8:16], "big")
@@ -427,6 +433,8 @@ def _all_of_it(change: FlowChange) -> bool:
     """Whether the physical match is the VLAN alone: then a 1.0 delete takes the guards along."""
     native = change.grant.native
     if change.grant.version == 4:
+        if change.grant.slot:
+            return change.match == everything13(change.grant)
         return (change.match[2] << 8 | change.match[3]) == (4 if native else 10)
     mask = m10.field_mask(m10.wildcards_of(int.from_bytes(change.match, "big")))
     return mask & ~(0 if native else m10.F_DL_VLAN) == 0

@@ -10,7 +10,7 @@ from vmoc.openflow import v13
 from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import oxm
 from vmoc.policy import tagstate
-from vmoc.policy.grant import Grant
+from vmoc.policy.grant import SLOT_BITS, Grant
 from vmoc.policy.outputs import Outputs
 
 MAX_LEN: Final = 0xFFFF
@@ -156,7 +156,7 @@ def _check_set_field(grant: Grant, number: int, value: int, *, any_vid: bool = F
 def narrow_instructions(
     grant: Grant, table: int, instructions: list[a13.Instruction], in_port: int | None
 ) -> tuple[list[a13.Instruction], bool]:
-    """The physical instructions, and whether a FLOOD or ALL among them was expanded."""
+    """The physical instructions of a flow in the slice's ``table``, and whether a FLOOD or ALL was expanded."""
     kinds = {instruction[0] for instruction in instructions}
     # An action set may hold an output written here or by an earlier table.
     output_follows = table > 0 or v13.GOTO_TABLE in kinds or v13.WRITE_ACTIONS in kinds
@@ -167,7 +167,7 @@ def narrow_instructions(
         if kind == v13.GOTO_TABLE:
             if not table < instruction[1] < grant.n_tables:
                 raise Refused(errors.GOTO_TABLE, f"goto_table {instruction[1]} from table {table}")
-            physical.append(instruction)
+            physical.append((kind, instruction[1] + grant.first_table))
         elif kind in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS):
             in_set = kind == v13.WRITE_ACTIONS
             outputs = Outputs(grant, in_port, in_set=in_set)
@@ -179,6 +179,11 @@ def narrow_instructions(
             if meter is None:
                 raise Refused(errors.UNKNOWN_METER, f"meter {instruction[1]}")
             physical.append((kind, meter))
+        elif kind == v13.WRITE_METADATA and grant.slot:
+            _, value, mask = instruction
+            if mask & SLOT_BITS:
+                raise Refused(errors.METADATA_WRITE, f"write_metadata {value:#x}/{mask:#x}")
+            physical.append((kind, value & ~SLOT_BITS, mask))
         else:
             physical.append(instruction)
     return physical, floods

@@ -31,6 +31,8 @@ from vmoc.policy.groups import GroupChange, MeterChange, vet_group_mod, vet_mete
 from vmoc.policy.packetout import PacketOut, vet_packet_out
 from vmoc.policy.verdict import Finding, Refusal
 
+ASSUMED_SLOT: Final = 1
+
 
 class NotExplained(VmocError):
     """The message is a controller's, but no rule of the policy's chains is about it."""
@@ -80,7 +82,7 @@ def explain(grant: Grant, message: bytes) -> Explanation:
     if isinstance(verdict, Refusal):
         return _refused(version, name, trace, verdict)
     physical, text = _physical(verdict)
-    return Explanation(name, tuple(trace), physical, text, tuple(_notes(verdict)))
+    return Explanation(name, tuple(trace), physical, text, (*_notes(verdict), *_pipeline_notes(verdict)))
 
 
 def assumed_grant(
@@ -101,8 +103,9 @@ def assumed_grant(
     ``ports`` (wire numbers of ``version``) are the ones the switch has,
     ``complete`` when that is all of them; where the attachment lists its
     ports and ``complete`` is false, all it lists are taken to be there. The
-    switch is taken to have a LOCAL port, ``tables`` tables, and the slice to
-    have the ``groups`` and ``meters``, under the same ids.
+    switch is taken to have a LOCAL port, ``tables`` tables, table 0 to be fit
+    for ``pipeline: admission``, and the slice to have the ``groups`` and
+    ``meters``, under the same ids, and on a shared VLAN the slot ``ASSUMED_SLOT``.
     """
     local, limit = (LOCAL10, v10.MAX) if version == OF10 else (LOCAL, v13.MAX)
     there = frozenset(ports)
@@ -112,14 +115,17 @@ def assumed_grant(
         listed = frozenset(local if port == LOCAL else port for port in attachment.ports)
         own = frozenset(port for port in listed if port == local or port < limit)
         own = own & there if complete else own
+    admission = policy.pipeline == "admission" and version != OF10 and tables > 1
     return Grant(
         version=version,
         vlan=segment.vlan,
         ports=own,
         hides_tag=native or segment.presentation is Presentation.TRANSPARENT,
         native=native,
-        guarded=not complete or bool(({local} | there) - own),
-        n_tables=1 if version == OF10 else min(tables, policy.max_tables),
+        guarded=not admission and (not complete or bool(({local} | there) - own)),
+        n_tables=1 if version == OF10 else min(tables - admission, policy.max_tables),
+        first_table=int(admission),
+        slot=ASSUMED_SLOT if admission and policy.vlan_port_sharing else 0,
         queues={port: attachment.queues[port] for port in own if port in attachment.queues},
         groups={} if version == OF10 else {group: group for group in groups},
         meters={} if version == OF10 else {meter: meter for meter in meters},
@@ -239,6 +245,23 @@ def _notes(change: _Change) -> Iterator[str]:
             yield "sent once for every flow of the slice it selects, as modify_strict; as add when there is none"
         if change.floods:
             yield "FLOOD and ALL are the slice's ports now; the flow is written again when they change"
+
+
+def _pipeline_notes(change: _Change) -> Iterator[str]:
+    """``pipeline: admission``: how a packet gets to the slice's tables."""
+    if not isinstance(change, FlowChange) or not change.grant.first_table:
+        return
+    grant = change.grant
+    vlan = "any frame" if grant.native else f"VLAN {grant.vlan}"
+    yield (
+        f"table 0 of the switch is VMOC's: it admits {vlan} from the slice's ports to table 1, which is the slice's "
+        "table 0; every table id is one more there"
+    )
+    if grant.slot:
+        yield (
+            f"it also writes the slice's slot into metadata bits 63 to 52, which every flow of the slice matches; "
+            f"the switch's own may be another than {grant.slot}"
+        )
 
 
 def _flow(change: FlowChange) -> bytes:

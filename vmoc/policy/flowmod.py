@@ -38,8 +38,8 @@ _ROOM13: Final = MAX_LENGTH - stats.BODY[4] - f13.ENTRY_MATCH - oxm.LONGEST
 class FlowChange:
     """A flow-mod the policy let pass, in physical form, next to what the controller meant.
 
-    ``match`` and ``body`` (actions or instructions) are canonical physical
-    bytes; ``virtual_match`` is the controller's own match, canonical (an
+    ``table`` is the switch's; ``match`` and ``body`` (actions or instructions)
+    are canonical physical bytes; ``virtual_match`` is the controller's own match, canonical (an
     integer in 1.0, fields in 1.3).
     """
 
@@ -153,9 +153,13 @@ def _flags13(change: FlowChange) -> str:
 
 def _table(change: FlowChange) -> str:
     everywhere = change.table == v13.ALL_TABLES and change.deletes
-    if change.table >= change.grant.n_tables and not everywhere:
-        raise Refused(errors.TABLE_ID, f"table {change.table}, the switch has {change.grant.n_tables}")
-    return f"table {change.table}"
+    table, grant = change.table, change.grant
+    if table >= grant.n_tables and not everywhere:
+        raise Refused(errors.TABLE_ID, f"table {table}, the switch has {grant.n_tables}")
+    if everywhere:
+        return "every table"
+    change.table += grant.first_table
+    return f"table {table}" + (f", table {change.table} of the switch" if grant.first_table else "")
 
 
 def _match10(change: FlowChange) -> str:
@@ -219,7 +223,7 @@ def _instructions13(change: FlowChange) -> str:
     if change.not_offered is not None:
         raise change.not_offered
     physical, change.floods = actions13.narrow_instructions(
-        change.grant, change.table, mod.instructions, exact_in_port(change)
+        change.grant, mod.table, mod.instructions, exact_in_port(change)
     )
     try:
         change.body = a13.pack_instructions(physical)

@@ -11,6 +11,9 @@ from vmoc.model import Policy
 
 _NO_QUEUES: Final[Mapping[int, frozenset[int]]] = MappingProxyType({})
 _NO_IDS: Final[Mapping[int, int]] = MappingProxyType({})
+SLOT_SHIFT: Final = 52
+SLOT_BITS: Final = 0xFFF << SLOT_SHIFT
+"""Bits of the metadata that say whose a packet is, where slices share a VLAN; the others are the slice's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,9 @@ class Grant:
     or a native switch). ``native``: the wire is untagged too. ``guarded``: drop
     entries at the highest priority keep foreign ports out, so a slice may not
     tie with them. ``groups`` and ``meters`` map the slice's ids to the switch's.
+    ``first_table``: the switch's table that is the slice's table 0; ``n_tables``
+    counts from there. ``slot``: the upper metadata bits of the slice's packets on
+    a switch where a VLAN may be shared, 0 where it may not.
     """
 
     version: int
@@ -32,6 +38,8 @@ class Grant:
     native: bool = False
     guarded: bool = False
     n_tables: int = 1
+    first_table: int = 0
+    slot: int = 0
     queues: Mapping[int, frozenset[int]] = field(default_factory=lambda: _NO_QUEUES, hash=False)
     no_flood: frozenset[int] = frozenset()
     groups: Mapping[int, int] = field(default_factory=lambda: _NO_IDS, hash=False)

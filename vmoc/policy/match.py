@@ -17,10 +17,11 @@ from vmoc.errors import Refused
 from vmoc.openflow import v13
 from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import oxm
-from vmoc.policy.grant import Grant
+from vmoc.policy.grant import SLOT_BITS, SLOT_SHIFT, Grant
 
 _WILDCARDS_AT: Final = 8 * (m10.LENGTH - 4)
 _VLAN_AT: Final = 8 * (m10.LENGTH - 20)
+_ALL_METADATA: Final = (1 << 64) - 1
 
 
 def narrow10(grant: Grant, match: int) -> int:
@@ -46,9 +47,11 @@ def is_exact10(match: int) -> bool:
 
 
 def narrow13(grant: Grant, match: oxm.Match) -> oxm.Match:
-    """The physical 1.3 match; ``MATCH_PREREQ``, ``FOREIGN_VLAN`` or ``FOREIGN_IN_PORT``."""
+    """The physical 1.3 match; ``MATCH_PREREQ``, ``FOREIGN_VLAN``, ``FOREIGN_IN_PORT`` or ``METADATA_MATCH``."""
     check_prerequisites13(grant, match)
     physical: list[oxm.Oxm] = []
+    if grant.slot:
+        match = _in_slot(grant, match)
     for number, value, mask in match:
         if number == oxm.VLAN_VID:
             if not _names_own_vlan(grant, value, mask):
@@ -72,6 +75,22 @@ def narrow13(grant: Grant, match: oxm.Match) -> oxm.Match:
     if not grant.native:
         physical.append((oxm.VLAN_VID, oxm.VID_PRESENT | grant.vlan, None))
     return tuple(sorted(physical, key=lambda field: field[0]))
+
+
+def everything13(grant: Grant) -> bytes:
+    """The physical 1.3 match, packed, of all that is the slice's."""
+    return oxm.pack(narrow13(grant, ()))
+
+
+def _in_slot(grant: Grant, match: oxm.Match) -> oxm.Match:
+    """The match with the slot in the upper metadata bits, which a slice may neither ask for nor leave open."""
+    value, mask = next(((value, mask) for number, value, mask in match if number == oxm.METADATA), (0, 0))
+    if mask is None:
+        mask = _ALL_METADATA  # of a metadata that is narrower here: its upper bits are always 0
+    if value & SLOT_BITS or (mask & SLOT_BITS and mask != _ALL_METADATA):
+        raise Refused(errors.METADATA_MATCH, f"match names metadata {_text(value, mask)}")
+    others = tuple(field for field in match if field[0] != oxm.METADATA)
+    return (*others, (oxm.METADATA, grant.slot << SLOT_SHIFT | value, mask | SLOT_BITS))
 
 
 def check_prerequisites13(grant: Grant, match: oxm.Match) -> None:

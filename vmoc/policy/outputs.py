@@ -17,7 +17,8 @@ class Outputs:
     ``in_port`` is the exact input port if known, None if any of the slice's,
     ``ANYWHERE`` for a packet-out without one. ``in_set``: write-actions or a
     bucket, where one output is all there is and nothing can be expanded.
-    ``packet_out``: TABLE is allowed.
+    ``packet_out``: TABLE is allowed, unless a VLAN may be shared and the packet has no port;
+    CONTROLLER is not, if a VLAN may be shared.
     """
 
     __slots__ = ("_count", "_grant", "_in_port", "_in_set", "_packet_out", "_per_port", "floods")
@@ -48,9 +49,10 @@ class Outputs:
         numbers = v10 if grant.version == 1 else v13
         if port == numbers.IN_PORT and self._in_port != ANYWHERE:
             return [port]
-        if port == numbers.CONTROLLER:
+        # Where slices share a VLAN, whose a packet is depends on its input port.
+        if port == numbers.CONTROLLER and not (grant.slot and self._packet_out):
             return [port]
-        if port == numbers.TABLE and self._packet_out:
+        if port == numbers.TABLE and self._packet_out and not (grant.slot and self._in_port == ANYWHERE):
             return [port]
         if port in (numbers.FLOOD, numbers.ALL) and not self._in_set:
             self.floods = True

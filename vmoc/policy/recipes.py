@@ -84,7 +84,7 @@ def tail10(change: FlowChange) -> bytes:
 class Recipe13:
     """How to write every 1.3 ADD of one shape."""
 
-    __slots__ = ("_body", "_middle", "_parts", "_whole", "_word", "floods", "prefix")
+    __slots__ = ("_body", "_middle", "_parts", "_table", "_whole", "_word", "floods", "prefix")
 
     def __init__(self, change: FlowChange) -> None:
         # A controller that names its VLAN in a canonical match wrote the physical match itself.
@@ -92,6 +92,7 @@ class Recipe13:
         self._whole = whole if change.data[whole] == change.match else None
         self._parts = _match_parts(change)
         self._middle = middle13(change)
+        self._table = bytes((0, 0, 0, 0, 0, 0, 0, 0, change.table, v10.ADD))
         self._body = change.body
         self._word = (0x040E0000 | 48 + len(change.match) + len(change.body)).to_bytes(4, "big")
         self.prefix = bytes((change.table,)) + change.priority.to_bytes(2, "big")
@@ -110,8 +111,8 @@ class Recipe13:
                 self._word,
                 xid.to_bytes(4, "big"),
                 cookie.to_bytes(8, "big"),
-                b"\x00\x00\x00\x00\x00\x00\x00\x00",
-                data[24:30],
+                self._table,
+                data[26:30],
                 self._middle,
                 identity[3:],
                 self._body,
@@ -217,7 +218,7 @@ class FlowModPolicy:
         if self._count >= self.CAPACITY:
             self._layouts.clear()
             self._count = 0
-        key, mask = (len(data), _mask10(len(data))) if self._version == 1 else _key_mask13(data)
+        key, mask = (len(data), _mask10(len(data))) if self._version == 1 else _key_mask13(data, change.grant)
         layouts = self._layouts.setdefault(key, [])
         shape = int.from_bytes(data, "big") & mask
         for known, shapes in layouts:
@@ -255,9 +256,11 @@ def _mask10(length: int) -> int:
     return mask
 
 
-def _key_mask13(data: bytes) -> tuple[int, int]:
+def _key_mask13(data: bytes, grant: Grant) -> tuple[int, int]:
     free = [(4, 8), (8, 24), (26, 30)]  # xid; cookie and its mask, unused in ADD; timeouts
     for number, start, end in _tlvs(data):
+        if number == oxm.METADATA and grant.slot:
+            continue  # judged, and written anew with the slot
         if number in _ANY_VALUE and not data[start + 2] & 1:
             free.append((start + 4, end))
     return len(data) << 16 | data[50] << 8 | data[51], _blank(len(data), free)

@@ -34,4 +34,14 @@ def native(version: int, **changes: Any) -> Grant:
     return tagged(version, hides_tag=True, native=True, **changes)
 
 
+def admitted(version: int = V13, **changes: Any) -> Grant:
+    """Behind an admission table: its tables are 1 to 3 of the switch, nothing is guarded."""
+    return tagged(version, **{"guarded": False, "n_tables": 3, "first_table": 1} | changes)
+
+
+def sharing(version: int = V13, **changes: Any) -> Grant:
+    """The same where a VLAN may be shared; its slot is 5."""
+    return admitted(version, slot=5, **changes)
+
+
 PRESENTATIONS = {"tagged": tagged, "transparent": transparent, "native": native}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vmoc.policy.grants import LOCAL, PRESENTATIONS, V10, V13, tagged, transparent
+from tests.vmoc.policy.grants import LOCAL, PRESENTATIONS, V10, V13, admitted, sharing, tagged, transparent
 from vmoc import errors
 from vmoc.errors import Reason, Refused
 from vmoc.openflow import v13
 from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import oxm
-from vmoc.policy.match import check_prerequisites13, is_exact10, narrow10, narrow13
+from vmoc.policy.match import check_prerequisites13, everything13, is_exact10, narrow10, narrow13
 
 VLAN, INPORT, PREREQ = errors.FOREIGN_VLAN, errors.FOREIGN_IN_PORT, errors.MATCH_PREREQ
 Fields = dict[str, int]
@@ -142,3 +142,47 @@ def test_the_text_of_a_refusal_names_both_sides() -> None:
         narrow13(tagged(V13), ((6, 0x10C8, 0x1FFF),))
     with pytest.raises(Refused, match=r"0x10c8, not untagged frames"):
         narrow13(transparent(V13), ((6, 0x10C8, None),))
+
+
+# -- where a VLAN may be shared ------------------------------------------------------------------------
+
+FULL = (1 << 64) - 1
+SLOT = 0xFFF << 52
+METADATA: list[tuple[tuple[int, int | None] | None, tuple[int, int | None] | None]] = [
+    # what the controller asks of the metadata, and what the switch is asked; None: refused
+    (None, (5 << 52, SLOT)),
+    ((0, 0), (5 << 52, SLOT)),
+    ((7, 0xFF), (5 << 52 | 7, SLOT | 0xFF)),
+    ((7, FULL >> 12), (5 << 52 | 7, None)),
+    ((7, None), (5 << 52 | 7, None)),
+    ((7, FULL), (5 << 52 | 7, None)),
+    ((0, 1 << 52), None),
+    ((1 << 63, 1 << 63), None),
+    ((5 << 52, SLOT), None),
+    ((5 << 52, None), None),
+    ((0, SLOT), None),
+]
+
+
+@pytest.mark.parametrize(("asked", "expected"), METADATA)
+def test_a_slot_is_matched_and_nothing_else_of_its_bits_is(
+    asked: tuple[int, int | None] | None, expected: tuple[int, int | None] | None
+) -> None:
+    virtual = ((oxm.IN_PORT, 1, None), *(((oxm.METADATA, *asked),) if asked else ()))
+    if expected is None:
+        with pytest.raises(Refused) as caught:
+            narrow13(sharing(), virtual)
+        assert caught.value.reason is errors.METADATA_MATCH
+    else:
+        vlan = (oxm.VLAN_VID, 0x1064, None)
+        assert narrow13(sharing(), virtual) == ((oxm.IN_PORT, 1, None), (oxm.METADATA, *expected), vlan)
+
+
+def test_without_sharing_all_metadata_is_the_slices() -> None:
+    field = (oxm.METADATA, 5 << 52, SLOT)
+    assert narrow13(admitted(), (field,)) == (field, (oxm.VLAN_VID, 0x1064, None))
+
+
+def test_everything_is_what_a_match_of_nothing_becomes() -> None:
+    assert everything13(sharing()) == oxm.pack(narrow13(sharing(), ()))
+    assert everything13(tagged(V13)) == oxm.pack(((oxm.VLAN_VID, 0x1064, None),))

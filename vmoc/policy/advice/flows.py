@@ -305,6 +305,22 @@ INSTRUCTIONS: Final = (
         "The switch cannot write these bits of the metadata.",
         "Use only the bits of `metadata_write` in the table features reply.",
     ),
+    Entry(
+        errors.METADATA_WRITE,
+        "FLOW_MOD (1.3)",
+        "instructions",
+        "Where slices may share a VLAN, metadata bits 63 to 52 say whose a packet is. A write_metadata without mask, "
+        "which writes all bits, is refused too.",
+        "Give a mask that leaves bits 63 to 52 alone, like 0x000fffffffffffff.",
+    ),
+    Entry(
+        errors.METADATA_MATCH,
+        "FLOW_MOD, flow statistics (1.3)",
+        "match",
+        "Where slices may share a VLAN, metadata bits 63 to 52 say whose a packet is, and a match may not ask for "
+        "them. One without mask may have a value below 2^52: the upper bits are 0 for the slice.",
+        "Match bits 51 to 0 only.",
+    ),
 )
 
 PACKETS: Final = (
