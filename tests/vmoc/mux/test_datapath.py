@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import ALICE, TINA, V10, V13, Playbook, piece, scene
+from tests.emulation.layout import Message
+from tests.vmoc.mux.playbook import ALICE, TINA, V10, V13, Playbook, SwitchEnd, piece, scene
 from vmoc.events import Kind
 from vmoc.model import DpidScheme, Limits, Segment
 from vmoc.mux.datapath import SAY_AGAIN, State, VirtualDatapath, presented_dpid
@@ -98,3 +99,51 @@ def test_capabilities_follow_the_grants(version: int):
     queues = 0x40
     assert inside(book, 100).shown_features().capabilities & queues
     assert not inside(book, 9).shown_features().capabilities & queues
+
+
+# -- what is written anew when ports change --------------------------------------------------------------
+
+
+def reissued(version: int) -> tuple[Playbook, SwitchEnd, Message]:
+    """Alice's FLOOD written anew for a port that went; the switch has not answered."""
+    book, switch = scene(version)
+    book.at("alice").add("flood", eth_dst=1)
+    book.advance(2)
+    book.clear()
+    switch.answering = False
+    switch.port_status("delete", 3)
+    (message,) = switch.take("flow_mod")
+    assert of.parse_flow_mod(message).command == "modify_strict"
+    return book, switch, message
+
+
+@BOTH
+def test_a_flood_the_switch_does_not_change_is_deleted(version: int):
+    book, switch, message = reissued(version)
+    cookie = of.parse_flow_mod(message).cookie
+    switch.error(message, 1, 6)
+    (deleted,) = switch.flow_mods()
+    assert (deleted.command, deleted.cookie) == ("delete_strict", cookie), "it would lead to a port that is gone"
+    assert not book.at("alice").errors(), "nothing its controller asked for was refused"
+    assert len(inside(book, 100).flows) == 0
+
+
+@BOTH
+def test_the_controller_deleted_it_in_between(version: int):
+    book, switch, message = reissued(version)
+    book.at("alice").add(None, command="delete", eth_dst=1)
+    switch.take("flow_mod")
+    switch.error(message, 1, 6)
+    assert not switch.flow_mods()
+
+
+@BOTH
+def test_a_port_that_is_away_excuses_no_other(version: int):
+    book, switch = scene(version, piece("alice", 100, (1, 2, 3)))
+    a = book.at("alice")
+    a.flow_mod("add", of.match(version, eth_dst=1), of.output(version, 2) + of.output(version, 3))
+    a.flow_mod("add", of.match(version, eth_dst=2), of.output(version, 1) + of.output(version, 3))
+    switch.port_status("delete", 3)
+    assert len(switch.flows(100)) == 2, "on a real switch they stay"
+    book.adopt(piece("alice", 100, (1, 3)))
+    assert [flow.match["eth_dst"][0] for flow in switch.flows(100)] == [2]

@@ -11,6 +11,7 @@ from tests.emulation.layout import Message
 from tests.vmoc.mux.playbook import V10, V13, scene
 from tests.vmoc.mux.shadow import X, Y, full, outputs, shown, table
 from vmoc.model import Policy
+from vmoc.mux.flows import LINGER
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
 NO_ERRORS = Policy(error_rate=0)
@@ -229,3 +230,54 @@ def test_the_error_of_a_controller_that_left(version: int):
     assert len(table(book)) == 0
     book.advance(2)
     assert [m.name for m in book.at("alice").inbox] == ["hello"]
+
+
+@BOTH
+def test_a_refused_delete_of_what_expired_revives_nothing(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, flags=1)
+    (old,) = switch.flows(100)
+    book.clear()
+    switch.answering = False
+    a.add(None, command="delete", eth_dst=X)
+    switch.does(lambda model: model.expire(old))
+    switch.error(switch.take_one("flow_mod"), 1, 6)
+    assert [m.name for m in a.take()] == ["flow_removed", "error"]
+    assert len(table(book)) == 0 and not table(book).by_serial
+
+
+@BOTH
+def test_a_refused_modify_does_not_undo_a_later_one(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(1, eth_dst=X)
+    book.clear()
+    switch.answering = False
+    a.add(2, command="modify", eth_dst=X)
+    a.add(3, command="modify", eth_dst=X)
+    first, second = switch.take("flow_mod")
+    switch.error(first, 2, 4)
+    switch.answering = True
+    switch.does(lambda model: model._handle(model.peers[-1], second))
+    assert a.errors() == [(2, 4)]
+    assert [output for _, _, output in shown(a)] == [3]
+
+
+@BOTH
+def test_a_delete_that_was_refused_after_its_barrier_keeps_what_it_revives(version: int):
+    """The error of one of two deletes comes late; the time in which the other's FLOW_REMOVED counts passes."""
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X)
+    book.advance(2)
+    switch.answering = False
+    book.clear()
+    flows = table(book)
+    a.add(None, command="delete", eth_dst=X)
+    message = switch.take_one("flow_mod")
+    (entry,) = flows.by_serial.values()
+    flows.forget_dead([entry], book.now)
+    switch.error(message, 1, 6)
+    flows.forget_dead([], book.now + LINGER)
+    assert [flows.find(flows.cookie(e)) for e in flows.by_identity.values()] == [entry]

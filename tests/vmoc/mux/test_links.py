@@ -208,3 +208,19 @@ def test_packet_ins_of_a_held_datapath_are_dropped(version: int):
 def test_scene_uses_every_link_once():
     book, _ = scene(V10)
     assert len(book.attempts) == 4
+
+
+@BOTH
+def test_what_happens_to_a_connection_nobody_wants_any_more_is_no_failure(version: int):
+    book, switch = scene(version, ALICE)
+    a = book.at("alice")
+    link = book.mux._links.get(a.link)
+    assert link is not None
+    switch.close()
+    book.clear()
+    before = book.mux.counters.reconnects["north"]
+    link.lost("connection reset", book.now)
+    book.advance(60)
+    assert states(book) == ["idle"]
+    assert not book.attempts[1:] and not book.told(Kind.CONTROLLER_LOST)
+    assert book.mux.counters.reconnects["north"] == before

@@ -496,3 +496,42 @@ def test_a_mistake_of_ours_costs_one_message(version: int, monkeypatch: pytest.M
     assert not switch.log("packet_out")
     a.add(2)
     assert switch.log("flow_mod")
+
+
+@BOTH
+def test_bytes_after_the_end_are_discarded(version: int):
+    """The edge may have read them before it learnt of the end."""
+    book, switch = scene(version)
+    session = book.mux._north[book.at("alice").cid]
+    book.at("alice").close()
+    switch.inbox.clear()
+    session.receive(of.flow_mod(version, "add", None, of.output(version, 2)), book.now)
+    session.go_on(book.now)
+    session.drop("again", book.now)
+    session.detach(book.now)
+    book.settle()
+    assert not switch.log("flow_mod")
+    assert len(book.told(Kind.CONTROLLER_LOST)) == 1
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [3, 20, 0xFF])
+def test_who_begins_with_something_else_is_not_waited_for(version: int, kind: int):
+    """Eight bytes of a message of 60000: no need to read the rest."""
+    book, end = ungreeted(version)
+    end.send(struct.pack("!BBHI", version, kind, 60000, 1))
+    assert not end.open
+    assert book.mux.counters.malformed["north"] == 1
+    assert "HELLO" in book.told(Kind.MALFORMED)[0].message
+
+
+@BOTH
+def test_one_that_leaves_while_it_is_slowed_down_is_not_woken(version: int):
+    book, switch = scene(version, with_limits(ALICE, flow_mod_rate=1))
+    a = book.at("alice")
+    a.send(*[of.flow_mod(version, "add", of.match(version, eth_dst=n), of.output(version, 2)) for n in range(5)])
+    assert a.paused
+    a.close()
+    switch.inbox.clear()
+    book.advance(1.5)
+    assert not [mod for mod in switch.flow_mods() if mod.command == "add" and mod.vlan == 100]

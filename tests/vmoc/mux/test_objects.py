@@ -73,6 +73,21 @@ def test_groups_lead_to_groups_by_the_slices_own_numbers() -> None:
     assert not alice.errors()
 
 
+def test_a_delete_by_out_group_is_about_the_slices_own_number() -> None:
+    book, switch = scene(V13)
+    alice = book.at("alice")
+    group_mod(alice, 7, TO2)
+    group_mod(alice, 8, TO2)
+    alice.flow_mod("add", of.match(V13, eth_dst=7), of.group(7))
+    alice.flow_mod("add", of.match(V13, eth_dst=8), of.set_field("eth_src", 1) + of.group(8))
+    alice.flow_mod("add", of.match(V13, eth_dst=9), of.output(V13, 2))
+    alice.flow_mod("delete", out_group=8)
+    assert sorted(flow.match["eth_dst"][0] for flow in switch.flows(100)) == [7, 9]
+    alice.flow_mod("delete", out_group=8, out_port=2)
+    assert len(switch.flows(100)) == 2
+    assert not alice.errors()
+
+
 def test_what_it_gets_is_what_it_gave() -> None:
     book, _ = scene(V13)
     alice, bob = book.at("alice"), book.at("bob")

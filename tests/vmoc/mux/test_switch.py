@@ -11,7 +11,7 @@ from tests.emulation.frames import E
 from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, V10, V13, Playbook, piece, scene, with_limits
 from vmoc.events import Kind
 from vmoc.mux.hub import Hub
-from vmoc.mux.switch import Switch
+from vmoc.mux.switch import LONGEST_ANSWER, Switch
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
 
@@ -281,3 +281,28 @@ def test_a_switch_that_leaves_during_every_stage_of_a_controllers_arrival(versio
         book.accept, book.greet = True, True
         book.switch(model=switch.model)
         assert book.at("alice")
+
+
+@BOTH
+def test_what_follows_the_end_of_a_connection_is_not_looked_at(version: int):
+    """An answer that ends the connection, and a packet-in in the same read."""
+    book, switch = scene(version)
+    inside_it = inside(book)
+    endless = LONGEST_ANSWER // 60_000 + 2
+    switch.hold("stats")
+    switch.answering = False
+    inside_it.ask(of.stats_request(version, "desc", xid=0), lambda *_: None, book.now)
+    book.settle()
+    xid = switch.take_one("stats_request").xid
+    head = struct.pack("!HH", 0, 1) + bytes(0 if version == V10 else 4)
+    part = of.message(version, "stats_reply", head + bytes(60_000), xid)
+    for _ in range(endless - 1):
+        switch.send(part)
+        if not switch.open:
+            break
+        assert not book.heard()
+    assert not switch.open, "its answer does not end"
+    assert "does not end" in book.told(Kind.SWITCH_DOWN)[0].message
+    assert inside_it.session is None
+    inside_it.receive([of.message(version, "port_status", bytes(4))], book.now)
+    assert inside_it.session is None and not book.heard()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulation.actions import goto_table, output
+from tests.emulation.actions import apply_actions, goto_table, group, instruction, output
 from tests.emulation.build import flow_mod
 from tests.emulation.match import match
 from tests.vmoc.policy.grants import PRESENTATIONS, V10, V13, VERSIONS, native, tagged
@@ -204,3 +204,13 @@ def test_the_oldest_layout_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_masks_of_1_0_are_made_once_per_length() -> None:
     assert recipes._mask10(80) is recipes._mask10(80)
+
+
+def test_no_recipe_for_what_names_a_group_or_a_meter() -> None:
+    """They come and go without a new grant: each message is judged when it comes."""
+    grant = tagged(V13, groups={5: 0x100005}, meters={6: 1})
+    policy = FlowModPolicy(grant)
+    for body in (apply_actions(group(5)), instruction(6, (6).to_bytes(4, "big")) + apply_actions(output(V13, 2))):
+        data = flow_mod(V13, "add", match(V13, in_port=1), instructions=body)
+        assert isinstance(policy.vet(data), FlowChange)
+        assert policy.recipe(data) is None
