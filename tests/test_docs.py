@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from pathlib import Path
@@ -81,6 +82,21 @@ def test_the_page_of_reasons_is_up_to_date() -> None:
 def test_links_lead_to_files(page: Path) -> None:
     dead = [target for target in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
     assert not dead, dead
+
+
+def test_the_comparison_names_tests_that_exist() -> None:
+    page = ROOT / "docs" / "comparison.md"
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ") and "---" not in line]
+    proofs = [row.strip(" |").split(" | ")[-1] for row in rows if not row.endswith(" tests |")]
+    assert len(proofs) >= 30
+    for row, proof in zip([row for row in rows if not row.endswith(" tests |")], proofs, strict=True):
+        assert row.count(" | ") == 5, f"not six columns: {row}"
+        links = re.findall(r"\[([^\]]+)\]\(([^)]+)\)", proof)
+        assert links and proof == ", ".join(f"[{name}]({file})" for name, file in links), f"no tests: {row}"
+        for name, file in links:
+            found = ast.parse((page.parent / file).read_text()).body
+            assert f"test_{name}" in {node.name for node in found if isinstance(node, ast.FunctionDef)}, (name, file)
+        assert "../tests/vectors/" in proof, f"no vector proves: {row}"
 
 
 def test_readme_shows_the_example_as_it_is() -> None:
