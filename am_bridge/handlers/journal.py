@@ -1,0 +1,201 @@
+"""Operations and slivers on disk, written before anything is done about them.
+
+SQLite in WAL mode with ``synchronous=FULL``: what a call has returned from
+survives a power cut. One connection, used under a lock; the file is its
+owner's alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from am_bridge.handlers.decode import DecodeError, decode, encode
+from am_bridge.handlers.operations import Operation, Sliver
+from am_bridge.handlers.spec import SliverKey
+
+_Kind = TypeVar("_Kind", Operation, Sliver)
+
+MIGRATIONS: Final[Sequence[str]] = (
+    """
+    CREATE TABLE operations (
+        id TEXT PRIMARY KEY, slice_id TEXT NOT NULL, sliver_id TEXT NOT NULL,
+        over INTEGER NOT NULL, create_time REAL NOT NULL, end_time REAL NOT NULL, document TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX operations_by_sliver ON operations (slice_id, sliver_id, create_time);
+    CREATE INDEX operations_by_over ON operations (over, end_time);
+    CREATE TABLE slivers (
+        slice_id TEXT NOT NULL, sliver_id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (slice_id, sliver_id)
+    ) STRICT;
+    """,
+)
+"""Applied in order; ``PRAGMA user_version`` counts them. Never change one that was released: append."""
+
+
+class JournalError(Exception):
+    """The journal cannot be read or written; the text says what to do."""
+
+
+class Journal(Protocol):
+    """Where the processor writes. Every method raises ``JournalError``; a call that returned is durable."""
+
+    def save(self, operation: Operation, sliver: Sliver | None = None, *, gone: bool = False) -> None:
+        """Write an operation, and with it its sliver as it now is, or (``gone``) that it is no more."""
+
+    def put(self, sliver: Sliver) -> None:
+        """Write a sliver."""
+
+    def forget(self, key: SliverKey) -> None:
+        """Remove a sliver."""
+
+    def unfinished(self) -> list[Operation]:
+        """Operations that are not over, oldest first."""
+
+    def operation(self, name: str) -> Operation | None:
+        """The operation of that id."""
+
+    def operations(self, key: SliverKey | None = None, limit: int = 1000) -> list[Operation]:
+        """The newest operations, of one sliver or of all, newest first."""
+
+    def slivers(self) -> list[Sliver]:
+        """Every sliver."""
+
+    def prune(self, before: float) -> int:
+        """Remove operations that were over before that time; returns how many."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class SqliteJournal:
+    """See the module; ``:memory:`` keeps it in memory."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises ``JournalError`` when the file cannot be used."""
+        self._path = str(path)
+        self._lock = threading.Lock()
+        try:
+            if self._path != ":memory:":
+                os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self._connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._migrate()
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(f"the journal {self._path} cannot be opened: {error}") from None
+
+    def _migrate(self) -> None:
+        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(MIGRATIONS):
+            raise JournalError(f"the journal {self._path} was written by a newer VMOC; use that one")
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            self._connection.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number};COMMIT;")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise JournalError(f"the journal {self._path} cannot be written: {error}") from None
+
+    def save(self, operation: Operation, sliver: Sliver | None = None, *, gone: bool = False) -> None:
+        """See ``Journal``."""
+        key = operation.sliver
+        row = (operation.id, key.slice_id, key.sliver_id, int(operation.over), operation.create_time)
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO operations VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*row, operation.end_time, _text(operation)),
+            )
+            if sliver is not None:
+                self._put(connection, sliver)
+            elif gone:
+                self._forget(connection, key)
+
+    def put(self, sliver: Sliver) -> None:
+        """See ``Journal``."""
+        with self._transaction() as connection:
+            self._put(connection, sliver)
+
+    def forget(self, key: SliverKey) -> None:
+        """See ``Journal``."""
+        with self._transaction() as connection:
+            self._forget(connection, key)
+
+    def unfinished(self) -> list[Operation]:
+        """See ``Journal``."""
+        return self._read("SELECT document FROM operations WHERE over = 0 ORDER BY create_time, rowid")
+
+    def operation(self, name: str) -> Operation | None:
+        """See ``Journal``."""
+        found = self._read("SELECT document FROM operations WHERE id = ?", name)
+        return found[0] if found else None
+
+    def operations(self, key: SliverKey | None = None, limit: int = 1000) -> list[Operation]:
+        """See ``Journal``."""
+        newest = "ORDER BY create_time DESC, rowid DESC LIMIT ?"
+        if key is None:
+            return self._read(f"SELECT document FROM operations {newest}", limit)
+        query = f"SELECT document FROM operations WHERE slice_id = ? AND sliver_id = ? {newest}"
+        return self._read(query, key.slice_id, key.sliver_id, limit)
+
+    def slivers(self) -> list[Sliver]:
+        """See ``Journal``."""
+        rows = self._rows("SELECT document FROM slivers ORDER BY slice_id, sliver_id")
+        return [self._decoded(Sliver, text) for text in rows]
+
+    def prune(self, before: float) -> int:
+        """See ``Journal``."""
+        with self._transaction() as connection:
+            return connection.execute("DELETE FROM operations WHERE over = 1 AND end_time < ?", (before,)).rowcount
+
+    def close(self) -> None:
+        """See ``Journal``."""
+        with self._lock:
+            self._connection.close()
+
+    def _read(self, query: str, *values: object) -> list[Operation]:
+        return [self._decoded(Operation, text) for text in self._rows(query, *values)]
+
+    def _rows(self, query: str, *values: object) -> list[str]:
+        with self._lock:
+            try:
+                return [row[0] for row in self._connection.execute(query, values)]
+            except sqlite3.Error as error:
+                raise JournalError(f"the journal {self._path} cannot be read: {error}") from None
+
+    def _decoded(self, kind: type[_Kind], text: str) -> _Kind:
+        try:
+            return decode(kind, json.loads(text))
+        except (ValueError, DecodeError) as error:
+            raise JournalError(f"the journal {self._path} holds what this VMOC cannot read: {error}") from None
+
+    @staticmethod
+    def _put(connection: sqlite3.Connection, sliver: Sliver) -> None:
+        key = sliver.key
+        connection.execute(
+            "INSERT OR REPLACE INTO slivers VALUES (?, ?, ?)", (key.slice_id, key.sliver_id, _text(sliver))
+        )
+
+    @staticmethod
+    def _forget(connection: sqlite3.Connection, key: SliverKey) -> None:
+        connection.execute("DELETE FROM slivers WHERE slice_id = ? AND sliver_id = ?", (key.slice_id, key.sliver_id))
+
+
+def _text(value: object) -> str:
+    return json.dumps(encode(value), separators=(",", ":"))

@@ -1,0 +1,94 @@
+"""What is known of an operation and of a sliver: the values that are written down and shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from am_bridge.handlers.handler import HandlerFailure, HandlerResult, SliverState, Verb
+from am_bridge.handlers.queue import Phase
+from am_bridge.handlers.spec import SliverKey, SliverSpec
+
+
+class OperationState(StrEnum):
+    """How far an operation is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ABORTED = "aborted"
+    """The service was restarted before it was over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One verb asked of one sliver. Times are seconds since 1970; 0: not yet. Holds no secrets."""
+
+    id: str
+    sliver: SliverKey
+    verb: Verb
+    resource_type: str
+    spec: SliverSpec
+    """As wanted, without secrets."""
+    previous: SliverSpec | None = None
+    """What a modify starts from."""
+    action: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    requested_by: str = ""
+    request_id: str = ""
+    state: OperationState = OperationState.QUEUED
+    phase: Phase = Phase.QUEUED
+    attempt: int = 0
+    create_time: float = 0.0
+    start_time: float = 0.0
+    end_time: float = 0.0
+    deadline: float = 0.0
+    """Of the present attempt."""
+    cancel_requested: bool = False
+    current_task: str = ""
+    tasks_done: int = 0
+    result: HandlerResult | None = None
+    failure: HandlerFailure | None = None
+    leftovers: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state not in (OperationState.QUEUED, OperationState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Sliver:
+    """A sliver as last known. ``spec`` is what it was last made or changed to, without secrets."""
+
+    spec: SliverSpec
+    state: SliverState = SliverState.PENDING
+    generation: int = 0
+    """Counts what creates and modifies achieved."""
+    result: HandlerResult | None = None
+    failure: HandlerFailure | None = None
+    leftovers: tuple[str, ...] = ()
+    create_time: float = 0.0
+    update_time: float = 0.0
+
+    @property
+    def key(self) -> SliverKey:
+        """What identifies it."""
+        return self.spec.key
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to an operation. ``kind`` is one of ``Progress``, or a state or phase of it."""
+
+    operation: str
+    sequence: int
+    """From 1, without gaps, per operation and life of the service."""
+    time: float
+    kind: str
+    text: str = ""
+    task: str = ""
+    host: str = ""
