@@ -28,7 +28,7 @@ from vmoc.mux.links import Links
 from vmoc.mux.north import NorthSession
 from vmoc.mux.south import Phase, SouthSession
 from vmoc.mux.switch import Switch
-from vmoc.mux.view import describe_switch
+from vmoc.mux.view import View
 from vmoc.openflow import names
 from vmoc.openflow.features import parse_features, parse_ports
 from vmoc.openflow.header import OF10
@@ -70,6 +70,7 @@ class Mux:
         self._leaving: dict[tuple[tuple[int, int], int], float] = {}
         """By switch and VLAN: when the flows of the slice that left are going to be deleted."""
         self._draining = False
+        self.view = View(self._switches, self._links, lambda: self._snapshot)
 
     # -- output, time, views -----------------------------------------------------------------------
 
@@ -462,11 +463,8 @@ class Mux:
         return switches, dict(self._hub.link_states)
 
     def describe(self) -> dict[str, object]:
-        """Plain values for people and metrics: switches, virtual datapaths and links with their states."""
-        return {
-            "switches": [describe_switch(switch) for switch in self._switches.values()],
-            "slices": sorted(self._snapshot.slices),
-        }
+        """Everything at once as plain values, for debugging; ``view`` is for what runs."""
+        return self.view.describe()
 
 
 def _same_instance(datapath: VirtualDatapath, owner: Slice, segment: Segment) -> bool:

@@ -79,6 +79,7 @@ class VirtualDatapath:
         self.sessions: list[NorthSession] = []
         self.packet_in_cids: list[int] = []
         self.ready = False
+        self.packet_ins_in = self.flow_mods_in = self.packet_outs_in = self.refusals = 0
         self.guards: frozenset[int] = frozenset()
         self.no_flood: frozenset[int] = frozenset()
         self.no_packet_in: frozenset[int] = frozenset()

@@ -40,6 +40,8 @@ class Link:
         self.since = now
         self.last_error = ""
         self.session: NorthSession | None = None
+        self.heard: float | None = None
+        """When a controller was last heard on a connection that is over."""
         self._backoff = Backoff(hub.timers.reconnect_first, hub.timers.reconnect_max)
         self._alarm: Alarm | None = None
         self._count(1)

@@ -18,7 +18,8 @@ class Links:
         self._hub = hub
         self._links: dict[int, Link] = {}
         self._presented = Presented()
-        self._last = 0
+        self.last = 0
+        """The highest number given so far."""
 
     def get(self, number: int) -> Link | None:
         """The link of that number, while it exists."""
@@ -36,8 +37,8 @@ class Links:
                 self._drop_link(link, now)
         for endpoint in endpoints:
             if endpoint not in present:
-                self._last += 1
-                link = Link(self._hub, self._last, datapath, endpoint, now)
+                self.last += 1
+                link = Link(self._hub, self.last, datapath, endpoint, now)
                 datapath.links[link.number] = self._links[link.number] = link
         if datapath.state in (State.READY, State.COLLIDING):
             for link in list(datapath.links.values()):

@@ -74,7 +74,7 @@ class NorthSession:
         self._paused = False
         self._queued = False
         self._order: deque[int | bytes] = deque()
-        self._heard = now
+        self.heard = now
         self._missed = 0
         self._handlers = HANDLERS[self.version]
         hub.north[cid] = self
@@ -87,7 +87,7 @@ class NorthSession:
         """Bytes from the controller."""
         if self.closed:
             return
-        self._heard = now
+        self.heard = now
         self._missed = 0
         messages = self.frames.feed(data)
         self.hub.counters.north_in += len(messages)
@@ -228,7 +228,7 @@ class NorthSession:
         if self._resume is not None:
             self._resume.cancel()
         self._waiting = _EMPTY
-        self.link.session = None
+        self.link.session, self.link.heard = None, self.heard
         if self in self.datapath.sessions:
             self.datapath.sessions.remove(self)
             self.datapath.refresh_receivers()
@@ -275,7 +275,7 @@ class NorthSession:
         timers = self.hub.timers
         if self._paused and not self.behind:
             self._missed = 0  # it is we who do not listen
-        elif now - self._heard >= timers.echo_interval * 0.99:
+        elif now - self.heard >= timers.echo_interval * 0.99:
             self._missed += 1
             if self._missed > timers.echo_misses:
                 self.drop("no answer to ECHO_REQUEST", now, abort=True)
@@ -330,6 +330,7 @@ class NorthSession:
         code = refusal.error(self.version)
         owner = self.datapath.owner.id
         self.hub.counters.refused[owner, refusal.reason.code] += 1
+        self.datapath.refusals += 1
         if not self.errors.take(now):
             return
         self.reply(header.error(self.version, header.xid_of(message), code, message))
@@ -390,6 +391,7 @@ class NorthSession:
         if bucket.rate and not bucket.take(now):
             return bucket
         self.hub.counters.flow_mods += 1
+        datapath.flow_mods_in += 1
         if self.role is Role.SLAVE:
             raise Refused(errors.ROLE_SLAVE)
         if datapath.buffers is not None and buffered.names_buffer(message):
@@ -419,6 +421,7 @@ class NorthSession:
         if bucket.rate and not bucket.take(now):
             return bucket
         self.hub.counters.packet_outs += 1
+        datapath.packet_outs_in += 1
         if self.role is Role.SLAVE:
             raise Refused(errors.ROLE_SLAVE)
         if datapath.buffers is not None and message[8:12] != _NO_BUFFER:

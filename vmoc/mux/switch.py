@@ -83,6 +83,8 @@ class Switch:
         self.pending: Pending[Sent] = Pending(hub.random.randrange(1, 1 << 31))
         self.up = False
         self.since = 0.0
+        self.heard = 0.0
+        """When it was last heard on a connection that is over; 0: never."""
         self.progress = 0.0
         """When it last answered something a procedure of ours waits for."""
         self.congested = False
@@ -451,6 +453,8 @@ class Switch:
 
     def detached(self, now: float, why: str = "its switch is not connected") -> None:
         """The connection is gone: the virtual switches are too, what they had installed stays known."""
+        if self.session is not None:
+            self.heard = self.session.heard
         self.session, self.cid, self.up, self.congested = None, -1, False, False
         self.since = now
         self.pending.clear()

@@ -171,6 +171,7 @@ def _deliver(datapath: VirtualDatapath, message: bytes, reason: int, in_port: in
         suppress.excess(datapath, in_port, now)
         return
     counters.packet_ins += 1
+    datapath.packet_ins_in += 1
     if datapath.buffers is not None:
         message = buffered.offer(datapath, message, in_port)
         _deliver_filtered(datapath, message, reason, in_port, now)
