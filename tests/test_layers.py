@@ -76,7 +76,7 @@ def test_the_contracts_notice_an_offence(tmp_path: Path, module: str, offence: s
     for package in ("am_bridge", *(f"vmoc/{layer}" for layer in "mux policy registry openflow net config v1".split())):
         (tmp_path / package).mkdir(parents=True)
         (tmp_path / package / "__init__.py").touch()
-    for leaf in ("__init__", "model", "events", "errors", "mux/effects", "net/zz_upper"):
+    for leaf in ("__init__", "model", "events", "status", "errors", "mux/effects", "net/zz_upper"):
         (tmp_path / "vmoc" / f"{leaf}.py").touch()
     clean = lint_imports(tmp_path)
     assert clean.returncode == 0, clean.stdout + clean.stderr

@@ -15,11 +15,15 @@ from enum import StrEnum
 class Lifecycle(StrEnum):
     """A virtual datapath as its experimenter sees it."""
 
-    PENDING = "pending"  # its switch is not there, or the VLAN is not proven empty yet
+    PENDING = "pending"  # its switch is not there, or not looked through yet
+    FLUSHING = "flushing"  # the VLAN is being proven empty
     CONNECTING = "connecting"  # ready; no controller has finished its handshake so far
     ACTIVE = "active"  # at least one controller is connected
-    FAILED = "failed"  # no controller can be reached, or something must be put right first
+    FAILED = "failed"  # no controller can be reached; attempts go on
     DRAINING = "draining"  # the segment is gone, its flows are being deleted
+    TAINTED = "tainted"  # the VLAN could not be proven empty: nobody gets it
+    COLLIDING = "colliding"  # its controllers are shown the same DPID by another one
+    DISABLED = "disabled"  # its slice is
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,9 @@ class PortStatus:
     is_local: bool
     down: bool  # by configuration
     link_down: bool
+    speed_kbps: int = 0
+    max_speed_kbps: int = 0
+    """0: not told, as always in OpenFlow 1.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,8 @@ class SwitchSummary:
     last_seen: float | None
     ports: int
     datapaths: int
-    flows_in_flight: int  # messages the switch has not acknowledged
+    in_flight: int  # messages the switch has not acknowledged
+    tables: int
     manufacturer: str
     hardware: str
     software: str
@@ -62,11 +70,15 @@ class SwitchSummary:
 
 @dataclass(frozen=True, slots=True)
 class SwitchStatus:
-    """One switch with its ports, and the VLANs that have a virtual datapath on it, both ascending."""
+    """One switch with its ports, and the VLANs that have a virtual datapath on it, both ascending.
+
+    ``flows`` is how many all of these have together.
+    """
 
     summary: SwitchSummary
     ports: tuple[PortStatus, ...]
     vlans: tuple[int, ...]
+    flows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,10 @@ class Connection:
     last_seen: float | None
     last_error: str
     next_retry: float | None
-    role: str | None  # of a connected controller: equal, master, slave
+    failures: int  # attempts that failed since it was last active
+    version: str | None  # of a connected controller, as its role
+    role: str | None  # equal, master, slave
+    is_default: bool  # the segment names no controller; this is the default one
 
 
 @dataclass(frozen=True, slots=True)

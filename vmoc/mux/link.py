@@ -39,6 +39,8 @@ class Link:
         self.state = LinkState.IDLE
         self.since = now
         self.last_error = ""
+        self.failures = 0
+        """Attempts that failed since it was last active."""
         self.session: NorthSession | None = None
         self.heard: float | None = None
         """When a controller was last heard on a connection that is over."""
@@ -77,6 +79,7 @@ class Link:
     def active(self, now: float) -> None:
         """The OpenFlow handshake is done."""
         self._backoff.succeeded()
+        self.failures = 0
         self.last_error = ""
         self._enter(LinkState.ACTIVE, now)
         self._report(Kind.CONTROLLER_CONNECTED, "connected")
@@ -86,6 +89,7 @@ class Link:
         if self.state in (LinkState.IDLE, LinkState.HELD):
             return
         was_active = self.state is LinkState.ACTIVE
+        self.failures += not was_active
         self.last_error = why
         wait = self._backoff.failed(self.hub.random.random())
         self._enter(LinkState.WAITING, now)

@@ -9,12 +9,15 @@ own times and makes them seconds since the epoch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from vmoc.model import Segment, Slice, format_dpid
 from vmoc.mux.datapath import State, VirtualDatapath, presented_dpid
 from vmoc.mux.link import Link, LinkState
 from vmoc.openflow import names
+from vmoc.openflow.features import PORT_DOWN, Port
+from vmoc.openflow.header import OF10
 from vmoc.registry import Snapshot
 from vmoc.status import (
     Connection,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 Key = tuple[int, int]
 """DPID, native VLAN or 0."""
 _LINK_DOWN: Final = 1
+_SPEEDS: Final = Struct("!II")
 
 
 class View:
@@ -59,18 +63,9 @@ class View:
         switch = self._switches.get(key)
         if switch is None:
             return None
-        ports = tuple(
-            PortStatus(
-                port.number,
-                port.name,
-                port.hw_addr.hex(":"),
-                port.is_local,
-                bool(port.config & 1),
-                bool(port.state & _LINK_DOWN),
-            )
-            for _, port in sorted(switch.ports.items())
-        )
-        return SwitchStatus(_summary(switch, epoch), ports, tuple(sorted(switch.datapaths)))
+        ports = tuple(_port(port) for _, port in sorted(switch.ports.items()))
+        flows = sum(len(datapath.flows.by_identity) for datapath in switch.datapaths.values())
+        return SwitchStatus(_summary(switch, epoch), ports, tuple(sorted(switch.datapaths)), flows)
 
     def datapaths(self, key: Key, vlans: Iterable[int], epoch: float) -> list[DatapathStatus]:
         """Those of ``vlans`` that have a virtual datapath on a switch."""
@@ -139,6 +134,13 @@ class View:
         }
 
 
+def _port(port: Port) -> PortStatus:
+    # curr_speed and max_speed are the last two words of a 1.3 description (7.2.1).
+    speeds = _SPEEDS.unpack_from(port.raw, 56) if port.version != OF10 else (0, 0)
+    down, link_down = bool(port.config & PORT_DOWN), bool(port.state & _LINK_DOWN)
+    return PortStatus(port.number, port.name, port.hw_addr.hex(":"), port.is_local, down, link_down, *speeds)
+
+
 def _text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
 
@@ -157,7 +159,8 @@ def _summary(switch: Switch, epoch: float) -> SwitchSummary:
         last_seen=session.heard + epoch if session is not None else switch.heard + epoch if switch.heard else None,
         ports=len(switch.ports),
         datapaths=len(switch.datapaths),
-        flows_in_flight=len(switch.pending),
+        in_flight=len(switch.pending),
+        tables=switch.features.n_tables if switch.features else 0,
         manufacturer=_text(manufacturer),
         hardware=_text(hardware),
         software=_text(software),
@@ -175,14 +178,14 @@ def lifecycle_of(datapath: VirtualDatapath) -> tuple[Lifecycle, str]:
         away = datapath.switch.session is None
         return Lifecycle.PENDING, "the switch is not connected" if away else "the switch is being looked through"
     if state is State.FLUSHING:
-        return Lifecycle.PENDING, "the VLAN is being proven empty"
+        return Lifecycle.FLUSHING, "the VLAN is being proven empty"
     if state is State.TAINTED:
-        return Lifecycle.FAILED, "old flows of the VLAN could not be removed"
+        return Lifecycle.TAINTED, "old flows of the VLAN could not be removed"
     links = list(datapath.links.values())
     if any(link.state is LinkState.ACTIVE for link in links):
         return Lifecycle.ACTIVE, ""
     if state is State.COLLIDING:
-        return Lifecycle.FAILED, links[0].last_error if links else "another datapath shows its DPID"
+        return Lifecycle.COLLIDING, links[0].last_error if links else "another datapath shows its DPID"
     if not links:
         return Lifecycle.FAILED, "it has no controller, and there is no default one"
     failed = [link for link in links if link.last_error]
@@ -230,7 +233,7 @@ def _absent(owner: Slice, segment: Segment, key: Key, switch: Switch | None, epo
         dpid=key[0],
         native_vlan=key[1],
         presented_dpid=presented_dpid(segment, key[0]),
-        lifecycle=Lifecycle.PENDING,
+        lifecycle=Lifecycle.PENDING if owner.enabled else Lifecycle.DISABLED,
         state="absent",
         reason=reason,
         since=switch.since + epoch if switch is not None and switch.since else None,
@@ -257,6 +260,9 @@ def _connection(link: Link, epoch: float) -> Connection:
         last_seen=heard + epoch if heard is not None else None,
         last_error=link.last_error,
         next_retry=retry + epoch if retry is not None else None,
+        failures=link.failures,
+        version=names.version_name(session.version) if session is not None and session.greeted else None,
+        is_default=not datapath.segment.controllers,
         role=session.role.name.lower() if session is not None and session.greeted else None,
     )
 

@@ -79,6 +79,7 @@ def test_a_switch_and_its_ports(version: int, name: str):
     assert [port.name for port in found.ports][:2] == ["p1", "p2"]
     assert [port.is_local for port in found.ports] == [False] * 6 + [True]
     assert len(found.ports[0].hw_addr) == 17
+    assert found.flows == 0 and found.summary.tables == switch.model.n_tables
     assert [one.slice for one in view.datapaths((DPID, 0), (100, 300, 999), EPOCH)] == ["alice", "tina"]
     assert view.switch((0x77, 0), EPOCH) is None
 
@@ -118,6 +119,7 @@ def test_a_virtual_datapath_with_its_usage_and_traffic(version: int):
     assert found.traffic == Traffic(packet_ins=2, flow_mods=2, packet_outs=1, refused=1)
     (link,) = found.controllers
     assert (link.slice, link.vlan, link.endpoint, link.state) == ("alice", 100, "tcp:alice:6653", "active")
+    assert (link.is_default, link.version) == (False, {V10: "1.0", V13: "1.3"}[version])
     assert (link.role, link.last_error, link.next_retry) == ("equal", "", None)
     assert link.last_seen == book.now + EPOCH
     assert status(book, "bob").traffic == Traffic()
@@ -135,6 +137,7 @@ def test_a_controller_that_went_shows_when_it_was_last_heard_and_when_it_is_trie
     assert link.state == "waiting"
     assert (link.last_error, link.last_seen, link.since) == ("reset", heard + EPOCH, book.now + EPOCH)
     assert link.next_retry is not None and link.next_retry > book.now + EPOCH
+    assert (link.failures, link.version) == (0, None)
     assert (found.lifecycle, found.reason) == (Lifecycle.FAILED, "tcp:alice:6653: reset")
 
 
@@ -152,7 +155,7 @@ def test_a_disabled_slice_says_so():
     book, _ = scene(V10)
     book.adopt(replace(ALICE, enabled=False), BOB)
     found = status(book, "alice")
-    assert (found.lifecycle, found.reason) == (Lifecycle.PENDING, "the slice is disabled")
+    assert (found.lifecycle, found.reason) == (Lifecycle.DISABLED, "the slice is disabled")
 
 
 def test_a_segment_on_a_per_vlan_instance_and_on_the_switch_itself():
