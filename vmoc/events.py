@@ -36,6 +36,9 @@ class Kind(StrEnum):
     SLICE_ADDED = "slice-added"
     SLICE_CHANGED = "slice-changed"
     SLICE_REMOVED = "slice-removed"
+    SLICE_EXPIRING = "slice-expiring"  # its expire_time is near
+    SLICE_EXPIRED = "slice-expired"  # it was removed because its expire_time has come
+    SLICE_HELD = "slice-held"  # a stored slice clashes with the configuration and has no effect
     CONFIG_RELOADED = "config-reloaded"
     CONFIG_REJECTED = "config-rejected"
 

@@ -10,6 +10,7 @@ from vmoc.config.settings import (
     Problem,
     Settings,
     TlsFiles,
+    Vlans,
 )
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Problem",
     "Settings",
     "TlsFiles",
+    "Vlans",
     "load",
 ]

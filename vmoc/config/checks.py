@@ -156,6 +156,16 @@ def segments(reader: Reader, slices: Iterable[SliceRead], check: Callable[[Reade
             _attachments(reader, (*path, "attachments"), segment.attachments or ())
 
 
+def reserved(reader: Reader, section: schema.VlansSection | None, slices: Iterable[SliceRead]) -> None:
+    """No slice has a VLAN that is kept from everybody."""
+    kept = frozenset().union(*section.reserved) if section is not None else frozenset()
+    for one in slices:
+        for position, segment in one.segments.items():
+            if segment.vlan in kept:
+                path = ("slices", one.index, "segments", position, "vlan")
+                reader.problem(path, f"VLAN {segment.vlan} is reserved by vlans.reserved; use another one")
+
+
 def _attachments(reader: Reader, path: Path, attachments: Iterable[schema.AttachmentSection]) -> None:
     switches: set[int] = set()
     for index, attachment in enumerate(attachments):

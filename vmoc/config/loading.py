@@ -21,6 +21,7 @@ from vmoc.config.settings import (
     Listener,
     Settings,
     TlsFiles,
+    Vlans,
     user_state_path,
 )
 from vmoc.config.slices import read_slices, to_slice
@@ -57,6 +58,7 @@ def _load(path: Path) -> Settings:
     policy = reader.section(schema.PolicySection, ("policy",))
     limits = reader.section(schema.LimitsSection, ("limits",))
     timers = reader.section(schema.TimersSection, ("timers",))
+    vlans = reader.section(schema.VlansSection, ("vlans",))
     handlers = reader.section(schema.HandlersSection, ("handlers",))
     defaults = Limits(**limits.model_dump()) if limits is not None else Limits()
     slices = read_slices(reader)
@@ -69,6 +71,7 @@ def _load(path: Path) -> Settings:
     if fallback is not None and fallback.url is not None:
         reachable(reader, ("default_controller", "url"), fallback.url)
     checks.segments(reader, slices, reachable)
+    checks.reserved(reader, vlans, slices)
     checks.ownership(reader, slices, sharing=policy is not None and policy.vlan_port_sharing)
     if (
         reader.problems
@@ -79,6 +82,7 @@ def _load(path: Path) -> Settings:
         or fallback is None
         or policy is None
         or timers is None
+        or vlans is None
         or handlers is None
     ):
         raise ConfigError(tuple(sorted(reader.problems, key=lambda one: (one.line, one.column))))
@@ -94,6 +98,7 @@ def _load(path: Path) -> Settings:
         policy=Policy(**policy.model_dump()),
         limits=defaults,
         timers=Timers(**timers.model_dump()),
+        vlans=Vlans(frozenset().union(*vlans.reserved), frozenset().union(*vlans.pool)),
         handlers=_file(reader, handlers.config),
         slices=tuple(to_slice(one, one.section, defaults) for one in slices if one.section is not None),
     )

@@ -173,6 +173,19 @@ class TimersSection(Section):
     audit: Annotated[float, v.seconds(0, 86400)] = _TIMERS["audit"]
 
 
+class VlansSection(Section):
+    """Which VLANs may be given away; each item is a VLAN or a range like 100-199."""
+
+    reserved: list[Annotated[frozenset[int], v.VLANS]] = Field(
+        default=[], description="VLANs that no slice may have", json_schema_extra={"default": []}
+    )
+    pool: list[Annotated[frozenset[int], v.VLANS]] = Field(
+        default=[frozenset(range(2, VLAN_MAX + 1))],
+        description="what VMOC chooses from when a request names no VLAN; reserved ones are left out",
+        json_schema_extra={"default": [f"2-{VLAN_MAX}"]},
+    )
+
+
 class HandlersSection(Section):
     """Compute and network handlers."""
 
@@ -248,6 +261,7 @@ class Document(Section):
     policy: PolicySection = PolicySection()
     limits: LimitsSection = LimitsSection()
     timers: TimersSection = TimersSection()
+    vlans: VlansSection = VlansSection()
     handlers: HandlersSection = HandlersSection()
     slices: list[SliceSection] = []
 
@@ -260,7 +274,7 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"$ref": "#/$defs/DefaultControllerSection"}, {"enum": [word for word in words if word != "url"]}],
         "default": {"mode": "builtin"},
     }
-    for name in ("openflow", "grpc", "metrics", "state", "policy", "limits", "timers", "handlers"):
+    for name in ("openflow", "grpc", "metrics", "state", "policy", "limits", "timers", "vlans", "handlers"):
         schema["properties"][name].pop("default", None)  # the keys inside carry theirs
     for section, name in (("AttachmentSection", "ports"), ("SegmentSection", "attachments")):
         known = schema["$defs"][section]["properties"]

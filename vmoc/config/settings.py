@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from vmoc.errors import VmocError
-from vmoc.model import Endpoint, Limits, Policy, Slice, Timers
+from vmoc.model import VLAN_MAX, Endpoint, Limits, Policy, Slice, Timers
 
 SYSTEM_STATE: Final = "/var/lib/vmoc/vmoc.db"
 IN_MEMORY: Final = ":memory:"
@@ -77,6 +77,15 @@ class DefaultController:
 
 
 @dataclass(frozen=True, slots=True)
+class Vlans:
+    """``reserved`` go to nobody; VMOC chooses from ``pool`` (never a reserved one) when a segment names no VLAN."""
+
+    reserved: frozenset[int] = frozenset()
+    pool: frozenset[int] = frozenset(range(2, VLAN_MAX + 1))
+    """Without VLAN 1, which is the untagged one on most switches as they come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration. Without a file, ``Settings()`` with the state in the user's data directory."""
 
@@ -94,6 +103,7 @@ class Settings:
     limits: Limits = Limits()
     """The defaults; each slice carries its own, already merged."""
     timers: Timers = Timers()
+    vlans: Vlans = Vlans()
     handlers: Path | None = None
     slices: tuple[Slice, ...] = ()
 

@@ -34,6 +34,8 @@ def to_document(settings: Settings) -> dict[str, Any]:
         "limits": asdict(settings.limits),
         "timers": asdict(settings.timers),
     }
+    vlans = settings.vlans
+    document["vlans"] = {"reserved": _ranges(vlans.reserved), "pool": _ranges(vlans.pool)}
     if settings.handlers is not None:
         document["handlers"] = {"config": str(settings.handlers)}
     document["slices"] = [_slice(one, settings.limits) for one in settings.slices]
@@ -72,6 +74,16 @@ def _attachment(one: Attachment) -> dict[str, Any]:
     if one.queues:
         document["queues"] = {_port(port): sorted(ids) for port, ids in sorted(one.queues.items())}
     return document
+
+
+def _ranges(vlans: frozenset[int]) -> list[int | str]:
+    found: list[tuple[int, int]] = []
+    for vlan in sorted(vlans):
+        if found and found[-1][1] == vlan - 1:
+            found[-1] = (found[-1][0], vlan)
+        else:
+            found.append((vlan, vlan))
+    return [first if first == last else f"{first}-{last}" for first, last in found]
 
 
 def _port(port: int) -> int | str:

@@ -19,10 +19,11 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from vmoc.model import SLICE_ID, Endpoint, parse_dpid
+from vmoc.model import SLICE_ID, VLAN_MAX, VLAN_MIN, Endpoint, parse_dpid
 from vmoc.registry import LOCAL_PORT
 
 PORT_MAX: Final = 0xFFFFFEFF
+QUEUE_MAX: Final = 0xFFFFFFFE
 MOST_BUFFERS: Final = 65535
 OURS: Final = "vmoc"
 """The type of errors whose message is ours, complete."""
@@ -226,6 +227,18 @@ def _read_version(value: object) -> object:
     raise OutOfShapeError(f"must be 1.0 or 1.3, not {found(value)}")
 
 
+def _read_vlans(value: object) -> object:
+    """A VLAN, or ``FIRST-LAST``."""
+    text = str(value) if type(value) is int else value
+    match = re.fullmatch(r"([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?", text) if isinstance(text, str) else None
+    if match is None:
+        raise OutOfShapeError(f"must be a VLAN or a range like 100-199, not {found(value)}")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not VLAN_MIN <= first <= last <= VLAN_MAX:
+        raise OutOfShapeError(f"must be within {VLAN_MIN}..{VLAN_MAX}, the lower VLAN first, not {found(value)}")
+    return frozenset(range(first, last + 1))
+
+
 TEXT: Final = Kind(_read_text, {"type": "string"})
 FILE_NAME: Final = Kind(_read_path, {"type": "string"})
 SLICE_NAME: Final = Kind(_read_slice_id, {"type": "string", "pattern": f"^{SLICE_ID.pattern}$"})
@@ -234,10 +247,19 @@ PORT: Final = Kind(
     read_port, {"anyOf": [{"type": "integer", "minimum": 1, "maximum": PORT_MAX}, {"type": "string", "const": "LOCAL"}]}
 )
 QUEUE_PORT: Final = Kind(_read_queue_port, {"type": "string", "pattern": "^([1-9][0-9]*|LOCAL)$"})
-QUEUE: Final = whole(0, 0xFFFFFFFE)
+QUEUE: Final = whole(0, QUEUE_MAX)
 CONTROLLER: Final = Kind(_read_endpoint, {"type": "string", "pattern": r"^(tcp|ssl):.+:[0-9]{1,5}$"})
 HOST: Final = Kind(_read_host, {"type": "string"})
 HOST_PORT: Final = Kind(
     _read_address, {"anyOf": [{"type": "string", "pattern": "^.+:[0-9]{1,5}$"}, {"enum": [False, "none"]}]}
+)
+VLANS: Final = Kind(
+    _read_vlans,
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": VLAN_MIN, "maximum": VLAN_MAX},
+            {"type": "string", "pattern": "^[0-9]{1,4}( *- *[0-9]{1,4})?$"},
+        ]
+    },
 )
 VERSION: Final = Kind(_read_version, {"enum": [1.0, 1.3, "1.0", "1.3"]})

@@ -31,6 +31,7 @@ LEVELS: Final[dict[Kind, int]] = {
     Kind.CONFIG_REJECTED: logging.ERROR,
     Kind.DPID_COLLISION: logging.ERROR,
     Kind.TAINTED: logging.ERROR,
+    Kind.SLICE_HELD: logging.ERROR,
     # warning: part of the service is not there, or a peer is broken.
     Kind.SWITCH_DOWN: logging.WARNING,
     Kind.SWITCH_REFUSED: logging.WARNING,
@@ -40,6 +41,7 @@ LEVELS: Final[dict[Kind, int]] = {
     Kind.VERSION_MISMATCH: logging.WARNING,
     Kind.MALFORMED: logging.WARNING,
     Kind.FOREIGN_FLOW: logging.WARNING,
+    Kind.SLICE_EXPIRING: logging.WARNING,
     # debug: steps on the way to something that is reported when it is reached.
     Kind.SWITCH_CONNECTED: logging.DEBUG,
     Kind.DATAPATH_STATE: logging.DEBUG,
@@ -69,6 +71,9 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.SLICE_ADDED: "slice added",
     Kind.SLICE_CHANGED: "slice changed",
     Kind.SLICE_REMOVED: "slice removed",
+    Kind.SLICE_EXPIRING: "slice expires soon",
+    Kind.SLICE_EXPIRED: "slice has expired and was removed",
+    Kind.SLICE_HELD: "a stored slice clashes with the configuration and has no effect",
     Kind.CONFIG_RELOADED: "configuration reloaded",
     Kind.CONFIG_REJECTED: "configuration rejected; the running one stays",
 }
