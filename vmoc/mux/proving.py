@@ -67,10 +67,11 @@ def identity(switch: Switch, entry: FlowEntry) -> bytes:
 
 def dump(switch: Switch, part: Callable[[bytes, float], None], now: float) -> None:
     """Ask for every flow; ``part`` gets each part of the answer."""
-    _dump(switch, m10.pack() if switch.version == OF10 else oxm.pack(()), part, now)
+    dump_match(switch, m10.pack() if switch.version == OF10 else oxm.pack(()), part, now)
 
 
-def _dump(switch: Switch, match: bytes, part: Callable[[bytes, float], None], now: float) -> None:
+def dump_match(switch: Switch, match: bytes, part: Callable[[bytes, float], None], now: float) -> None:
+    """The same of what falls under a physical match."""
     if switch.version == OF10:
         body = stats.flow_request_body10(match, v13.ALL_TABLES, v10.NONE)
     else:
@@ -211,7 +212,7 @@ class _Flush:
         switch.send_own(datapath.scope_delete(own_only=False), now)
         holdings.delete_all(switch, datapath, now)
         switch.barrier(switch, None, b"", now)
-        _dump(switch, datapath.scope_match(), self._part, now)
+        dump_match(switch, datapath.scope_match(), self._part, now)
 
     def _part(self, message: bytes, now: float) -> None:
         switch, datapath = self._switch, self._datapath

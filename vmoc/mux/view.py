@@ -13,7 +13,10 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from vmoc.model import Segment, Slice, format_dpid
+from vmoc.mux import flowlist
 from vmoc.mux.datapath import State, VirtualDatapath, presented_dpid
+from vmoc.mux.flowdump import Dump, FlowDumps, Taker
+from vmoc.mux.flowlist import Source
 from vmoc.mux.link import Link, LinkState
 from vmoc.openflow import names
 from vmoc.openflow.features import PORT_DOWN, Port
@@ -47,6 +50,7 @@ class View:
         self._switches = switches
         self._links = links
         self._snapshot = snapshot
+        self._dumps = FlowDumps()
 
     # -- switches ----------------------------------------------------------------------------------
 
@@ -72,6 +76,19 @@ class View:
         switch = self._switches.get(key)
         found = () if switch is None else (switch.datapaths.get(vlan) for vlan in vlans)
         return [_status(datapath, epoch) for datapath in found if datapath is not None]
+
+    def flow_sources(self, key: Key, vlans: Iterable[int]) -> list[Source]:
+        """What is known of the flows of ``vlans`` on a switch."""
+        switch = self._switches.get(key)
+        return flowlist.sources(switch, vlans) if switch is not None else []
+
+    def dump_flows(self, key: Key, vlan: int | None, done: Taker, now: float) -> None:
+        """Ask a switch for its flows (of one VLAN); ``done`` is called once, or never if the switch goes meanwhile."""
+        switch = self._switches.get(key)
+        if switch is None:
+            done(Dump(1, problem="the switch has never been connected"))
+        else:
+            self._dumps.ask(switch, vlan, done, now)
 
     # -- slices ------------------------------------------------------------------------------------
 
