@@ -1,4 +1,4 @@
-"""``python -m bench``: packet-in to flow-mod through a running VMOC, in figures."""
+"""``python -m bench``: packet-in to flow-mod through a running VMOC, and what a flow-mod costs among many others."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import load, machine, tools
+from bench import load, machine, scale, tools
 
 CASES = [(1, "throughput"), (16, "throughput"), (1, "latency")]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about 40 s instead of 2 to 3 minutes, less exact")
+    parser.add_argument("--quick", action="store_true", help="about 45 s instead of 3 minutes, less exact")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, every run included, to FILE")
     parser.add_argument("--version", choices=["1.0", "1.3"], help="one OpenFlow version only")
     parser.add_argument("--runs", type=int, help="runs per line (median is shown)")
@@ -113,6 +114,7 @@ def main() -> int:
                 done(patience.best(partial(load.direct, plan, version, count)))
             load.through(plan, version, None, CASES, patience, done)
             load.through(plan, version, min(os.sched_getaffinity(0)), [(1, "latency")], patience, done)
+        costs = scale.run(0.3 if arguments.quick else 2, plan.versions)
     except tools.ToolError as error:
         console.print(str(error), markup=False)
         return 1
@@ -120,10 +122,12 @@ def main() -> int:
         console.print("interrupted")
         return 1
     console.print(_table(results))
+    console.print(scale.table(costs))
     for remark in _remarks(results):
         console.print(f"note: {remark}", markup=False)
     if arguments.json:
         everything = {"machine": facts, "plan": vars(plan), "results": [r.as_dict() for r in results]}
+        everything["scale"] = [asdict(cost) for cost in costs]
         arguments.json.write_text(json.dumps(everything, indent=1) + "\n")
     if crossed := sum(r.cross for r in results):
         console.print(f"FAILED: {crossed} answers or packet-ins crossed VLANs")

@@ -24,36 +24,39 @@ from vmoc.mux.effects import Dial
 from vmoc.registry import Registry
 
 SOUTH, CHUNK, HOSTS = 1, 64, 1024
+FIRST = 101
+"""The first slice's VLAN."""
 UNLIMITED = Limits(0, 0, 0, 0, 0, 0, 0, 0)
 DPID = 0xAA
 Build = Callable[[int, int, int], bytes]
 
 
 class Rig:
-    """A mux with one switch and slices on VLAN 101 and 102, all connected, everything in memory."""
+    """A mux with one switch and slices on VLAN 101, 102, ..., all connected, everything in memory."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, slices: int = 2) -> None:
         self.version = version
+        self.slices = slices
         self.now = 0.0
         self.switch = EmulatedSwitch(("", 0), DPID, version)
         self.north: list[int] = []
         self._next = 100
         registry = Registry()
-        slices = [
+        wanted = [
             Slice(
                 f"bench-{vlan}",
                 (Segment(vlan, (Endpoint("tcp", "127.0.0.1", vlan),), attachments=(Attachment(DPID),)),),
                 UNLIMITED,
             )
-            for vlan in (101, 102)
+            for vlan in range(FIRST, FIRST + slices)
         ]
-        registry.adopt(registry.plan(slices, origin=Origin.FILE))
+        registry.adopt(registry.plan(wanted, origin=Origin.FILE))
         self.mux = Mux(registry.snapshot)
         self.mux.south_opened(SOUTH, "bench", 0, self.now)
         self.up(of.hello(version, 1, (version,) if version == of.V13 else None))
         self.settle()
-        if len(self.north) != 2:
-            raise RuntimeError(f"only {len(self.north)} of 2 slices came up")
+        if len(self.north) != slices:
+            raise RuntimeError(f"only {len(self.north)} of {slices} slices came up")
 
     def settle(self) -> None:
         """Play the switch and both controllers until nobody has anything left to say."""
@@ -61,7 +64,7 @@ class Rig:
             output = self.mux.take()
             deadline = self.mux.next_deadline()
             if not output.writes and not output.effects:
-                if self.north or deadline is None or deadline > self.now + 5:
+                if len(self.north) == self.slices or deadline is None or deadline > self.now + 5:
                     return
                 self.now = deadline
                 self.mux.wake(self.now)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import micro
+from bench import micro, scale
 from tests.emulation import wire as of
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,32 @@ def test_every_message_of_the_micro_benchmark_comes_out(version: int, build: mic
     messages = [build(version, 101, number) for number in range(100)]
     send = rig.up if build is micro.packet_in else rig.down
     assert micro.measure(rig, send, messages, 0) > 0
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.3"])
+@pytest.mark.parametrize(("entries", "slices"), [(10, 1), (100, 12)])
+def test_the_cost_of_a_flow_mod_among_others(version: str, entries: int, slices: int) -> None:
+    """It ends with as many flows as it began with, all of them the slice's: the tool looks itself."""
+    (cost,) = scale.run(0, (version,), ((entries, slices),))
+    assert (cost.version, cost.entries, cost.slices) == (version, entries, slices)
+    assert min(cost.add, cost.modify_strict, cost.delete_strict) > 0
+
+
+def test_what_a_line_of_flows_and_slices_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adds of new flows, modifies of known ones, deletes of the new: never more than a chunk above the stock."""
+    sent: list[tuple[str, int]] = []
+    build = scale.flow_mod
+
+    def seen(version: int, command: str, number: int) -> bytes:
+        sent.append((command, number))
+        return build(version, command, number)
+
+    monkeypatch.setattr(scale, "flow_mod", seen)
+    scale.run(0, ("1.3",), ((10, 1),))
+    added = [number for command, number in sent if command == "add"]
+    assert added[:10] == list(range(10)) and len(set(added)) == len(added)
+    assert {number for command, number in sent if command == "modify_strict"} == set(range(10))
+    assert [number for command, number in sent if command == "delete_strict"] == added[10:]
 
 
 @pytest.mark.slow
@@ -43,3 +69,4 @@ def test_the_benchmark_end_to_end(tmp_path: Path) -> None:
         assert result["per_second"] > 100 and result["resident_mb"] > 1
         assert result["cross"] == result["wild"] == result["silent"] == 0
     assert "trips/s" in done.stdout
+    assert [(c["entries"], c["slices"]) for c in found["scale"]] == list(scale.POINTS)
