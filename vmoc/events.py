@@ -18,6 +18,7 @@ class Kind(StrEnum):
     SWITCH_UP = "switch-up"  # handshake and reconcile are done
     SWITCH_DOWN = "switch-down"
     SWITCH_REFUSED = "switch-refused"  # duplicate DPID, no common version, bad handshake
+    PIPELINE = "pipeline"  # a switch cannot do what policy.pipeline or vlan_port_sharing asks for
     PORT_CHANGED = "port-changed"
     DATAPATH_STATE = "datapath-state"  # a virtual datapath: pending, flushing, connecting, active, failed, draining
     CONTROLLER_CONNECTED = "controller-connected"  # OpenFlow handshake done

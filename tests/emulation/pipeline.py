@@ -17,6 +17,8 @@ class Outcome:
 
     sent: list[tuple[int, bytes]] = field(default_factory=list)
     punts: list[tuple[int, bytes, int, int, int]] = field(default_factory=list)
+    metadata: list[int] = field(default_factory=list)
+    """Of each of the ``punts``."""
 
 
 class Pipeline:
@@ -33,6 +35,7 @@ class Pipeline:
         self.table = table
         self._ports = ports
         self._buckets = buckets
+        self._metadata = 0
 
     def receive(self, in_port: int, frame: bytes) -> Outcome:
         """A frame arrives at a port."""
@@ -43,18 +46,20 @@ class Pipeline:
     def packet_out(self, in_port: int, frame: bytes, actions: bytes) -> Outcome:
         """A controller sends a frame."""
         outcome = Outcome()
+        self._metadata = 0
         self._act(in_port, frame, actions, outcome, 0, 0xFFFFFFFFFFFFFFFF, from_controller=True)
         return outcome
 
     def _walk(self, in_port: int, frame: bytes, outcome: Outcome) -> None:
         table: int | None = 0
         written: dict[int, bytes] = {}
-        cookie = 0
+        cookie = self._metadata = 0
         while table is not None:
-            entry = self.table.look_up(table, frame_fields(frame, in_port))
+            entry = self.table.look_up(table, frame_fields(frame, in_port) | {"metadata": self._metadata})
             if entry is None:
                 if self.version == V10:  # 1.3 drops a miss, 1.0 sends it to the controller
                     outcome.punts.append((in_port, frame, 0, 0, 0))
+                    outcome.metadata.append(0)
                 break
             entry.packets += 1
             entry.bytes += len(frame)
@@ -63,6 +68,8 @@ class Pipeline:
                 self._act(in_port, frame, entry.actions, outcome, 0, cookie)
                 return
             frame, table = self._instructions(in_port, frame, entry, outcome, written)
+            for value, mask in entry.metadata_writes():
+                self._metadata = self._metadata & ~mask | value & mask
         if written:
             ordered = sorted(written.items(), key=lambda item: (item[0] in (0, 22), item[0]))
             self._act(in_port, frame, b"".join(body for _, body in ordered), outcome, 0, cookie)
@@ -106,6 +113,7 @@ class Pipeline:
                 port = int.from_bytes(body[4:6] if self.version == V10 else body[4:8], "big")
                 if port == reserved["controller"]:
                     outcome.punts.append((in_port, frame, 0 if miss else 1, table, cookie))
+                    outcome.metadata.append(self._metadata)
                 elif port == reserved["table"] and from_controller:
                     self._walk(in_port, frame, outcome)
                 else:

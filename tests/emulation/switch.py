@@ -434,6 +434,7 @@ class EmulatedSwitch:
 
     def _carry_out(self, outcome: Outcome) -> None:
         self.transmitted += outcome.sent
-        for in_port, frame, reason, table, cookie in outcome.punts:
-            self.packet_in(in_port, frame, reason=reason, table=table, cookie=cookie)
+        for (in_port, frame, reason, table, cookie), metadata in zip(outcome.punts, outcome.metadata, strict=True):
+            told: dict[str, of.Value] = {"metadata": metadata} if metadata else {}
+            self.packet_in(in_port, frame, reason=reason, table=table, cookie=cookie, **told)
         self.changed.notify_all()

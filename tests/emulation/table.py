@@ -50,6 +50,10 @@ class Entry:
             for kind, body in split_actions(actions)
         )
 
+    def metadata_writes(self) -> list[tuple[int, int]]:
+        """What its 1.3 WRITE_METADATA writes, as (value, mask)."""
+        return [struct.unpack("!QQ", body[8:24]) for kind, body in split_actions(self.actions) if kind == 2]
+
     def uses_meter(self, meter: int) -> bool:
         """Whether its 1.3 instructions name ``meter``."""
         return any(

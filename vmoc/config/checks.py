@@ -14,6 +14,7 @@ from vmoc.config.reader import Reader, reason
 from vmoc.config.settings import IN_MEMORY
 from vmoc.config.slices import SliceRead, to_slice
 from vmoc.model import Endpoint, Limits, Origin, Slice, format_dpid
+from vmoc.openflow.header import OF13
 from vmoc.registry import LOCAL_PORT, Conflict, ConflictKind, Registry
 
 MAX_CONTROLLERS: Final = 16
@@ -70,6 +71,17 @@ def _certificates(reader: Reader, path: Path, cert: str | None, key: str | None,
             else:
                 text = f"{cert} and {key} are not a certificate and its key, unencrypted, in PEM form"
                 reader.problem((*path, "cert"), text)
+
+
+def sharing(reader: Reader, policy: schema.PolicySection | None, openflow: schema.OpenflowSection | None) -> None:
+    """A VLAN can be shared where switches let packets in by port: with 1.3 and ``pipeline: admission``."""
+    if policy is None or not policy.vlan_port_sharing:
+        return
+    path = ("policy", "vlan_port_sharing")
+    if policy.pipeline != "admission":
+        reader.problem(path, f"on needs policy.pipeline admission, not {policy.pipeline}")
+    if openflow is not None and OF13 not in openflow.versions:
+        reader.problem(path, "on needs 1.3 among openflow.versions")
 
 
 def timers(reader: Reader, section: schema.TimersSection | None) -> None:

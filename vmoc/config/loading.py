@@ -65,6 +65,7 @@ def _load(path: Path) -> Settings:
 
     checks.tls(reader, openflow, grpc)
     checks.timers(reader, timers)
+    checks.sharing(reader, policy, openflow)
     checks.state(reader, state)
     checks.default_controller(reader, fallback)
     reachable = checks.controller(openflow, checks.listeners(reader, openflow, grpc, metrics))

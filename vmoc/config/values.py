@@ -95,17 +95,14 @@ def seconds(low: float, high: float) -> Kind:
     return Kind(read, {"type": "number", "minimum": low, "maximum": high})
 
 
-def choice(*allowed: str, later: tuple[str, ...] = ()) -> Kind:
-    """One word of ``allowed``; a word of ``later`` is known, but not in this version."""
+def choice(*allowed: str) -> Kind:
+    """One word of ``allowed``."""
     either = " or ".join([", ".join(allowed[:-1]), allowed[-1]] if len(allowed) > 1 else allowed)
 
     def read(value: object) -> object:
         word = ("on" if value else "off") if isinstance(value, bool) else value
-        if isinstance(word, str):
-            if word in allowed:
-                return word
-            if word.split(":")[0] in later:
-                raise OutOfShapeError(f"{found(value)} is not available in this version; use {either}")
+        if isinstance(word, str) and word in allowed:
+            return word
         hint = near(word, allowed) if isinstance(word, str) else ""
         raise OutOfShapeError(f"must be {either}, not {found(value)}{hint}")
 
@@ -126,17 +123,15 @@ def buffers() -> Kind:
     return Kind(read, {"type": "string", "pattern": "^(none|pool:[0-9]{1,5})$"})
 
 
-def on_off(*, later: bool = False) -> Kind:
-    """A boolean (``on off true false yes no``); with ``later`` only off is available in this version."""
+def on_off() -> Kind:
+    """A boolean (``on off true false yes no``)."""
 
     def read(value: object) -> object:
         if not isinstance(value, bool):
             raise OutOfShapeError(f"must be on or off, not {found(value)}")
-        if value and later:
-            raise OutOfShapeError("on is not available in this version; use off")
         return value
 
-    return Kind(read, {"const": False} if later else {"type": "boolean"})
+    return Kind(read, {"type": "boolean"})
 
 
 def _read_text(value: object) -> object:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import holdings, proving, suppress
+from vmoc.mux import admission, holdings, proving, suppress
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.flows import SERIAL_BITS, SERIAL_MASK, Entry
 from vmoc.mux.groups import SLOT_SHIFT, GroupTable, MeterTable
@@ -75,6 +75,8 @@ class _Audit:
                 self._flows[tag, entry.serial] = datapath, entry
             for port in datapath.guards:
                 self._guards[datapath.guard_identity(port)] = datapath, port
+            for port in datapath.let_in:
+                self._guards[admission.identity(datapath, port)] = datapath, port
             if datapath.standalone_identity is not None:
                 self._standalone.add(datapath.standalone_identity)
             self._groups.update(dict.fromkeys(datapath.groups.ids.values(), datapath))
@@ -113,7 +115,7 @@ class _Audit:
             return
         key = tag, found.cookie & SERIAL_MASK
         # A switch may write a match its own way; another VLAN is another matter.
-        if datapath is None or self._owner(found) is not datapath:
+        if datapath is None or self._vlan(found) != datapath.vlan:
             self._suspects.append(found)
         elif self._flows.pop(key, None) is None and datapath.flows.find(found.cookie) is None:
             self._suspects.append(found)  # neither there now nor when the audit began
@@ -122,6 +124,8 @@ class _Audit:
         """Whether an entry with our own tag is one we want, or wanted when the audit began."""
         switch = self._switch
         identity = proving.identity(switch, found)
+        if isinstance(found, f13.Entry) and admission.is_admission(found.cookie):
+            return self._is_admission(found, identity)
         if self._guards.pop(identity, None) is not None or identity in self._standalone:
             return True
         if suppress.is_drop(found):
@@ -129,9 +133,18 @@ class _Audit:
         # The operator's applications have the untagged frames.
         return not switch.native and proving.exact_vid(switch, found.match) == m10.VLAN_NONE
 
-    def _owner(self, found: proving.FlowEntry) -> VirtualDatapath | None:
-        switch = self._switch
-        return switch.datapaths.get(switch.native_vlan or proving.exact_vid(switch, found.match) or 0)
+    def _is_admission(self, found: f13.Entry, identity: bytes) -> bool:
+        owner = admission.cookie_owner(self._switch, found.cookie)
+        if owner is not None and owner.state is State.GONE:
+            return True  # on its way out
+        expected = self._guards.get(identity)
+        if expected is not None and admission.is_as_wanted(expected[0], found):
+            del self._guards[identity]
+            return True
+        return admission.is_known(self._switch, found, identity)
+
+    def _vlan(self, found: proving.FlowEntry) -> int:
+        return self._switch.native_vlan or proving.exact_vid(self._switch, found.match) or 0
 
     def _settle_flows(self, now: float) -> None:
         switch = self._switch
@@ -145,28 +158,34 @@ class _Audit:
         for found in strays:
             switch.send_own(_delete(switch, found), now)
         self._note(len(strays), "stray(s) deleted")
-        lost = 0
+        guards = admissions = 0
         for datapath, port in self._guards.values():
             if datapath.state in _LIVE and port in datapath.guards:
                 switch.send_own(datapath.guard(port), now, datapath)
-                lost += 1
-        self._note(lost, "guard(s) put back")
+                guards += 1
+            elif datapath.state in _LIVE and port in datapath.let_in:
+                switch.send_own(admission.entry(datapath, port), now, datapath)
+                admissions += 1
+        self._note(guards, "guard(s) put back")
+        self._note(admissions, "admission(s) put back")
         if self._groups or self._meters:
             holdings.look(switch, self._judge_objects, now)
         else:
             self._end(now)
 
     def _is_stray(self, found: proving.FlowEntry) -> bool:
-        switch, tag, owner = self._switch, found.cookie >> SERIAL_BITS, self._owner(found)
-        if owner is None:
+        switch, tag = self._switch, found.cookie >> SERIAL_BITS
+        owners = switch.datapaths.on_vlan(self._vlan(found))
+        if not owners:
             return switch.hub.policy.foreign_flows == "delete" or tag == _PROXY or tag in switch.by_tag
         # An identity in use means that the entry has been replaced since, or is about to be.
         identity = proving.identity(switch, found)
-        return (
+        return all(
             owner.state in _LIVE
             and identity not in owner.flows.by_identity
             and identity != owner.standalone_identity
             and all(identity != owner.guard_identity(port) for port in owner.guards)
+            for owner in owners
         )
 
     # -- groups and meters -------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from vmoc.openflow.v13 import oxm
+from vmoc.policy.grant import SLOT_BITS
 
 UNTAGGED: Final = -1
 _TPIDS: Final = (b"\x81\x00", b"\x88\xa8")
@@ -80,11 +81,15 @@ def _known_fields(data: bytes, position: int, end: int) -> oxm.Match | None:
     return tuple(found)
 
 
-def delivered_match(match: oxm.Match, ports: frozenset[int], *, hide_tag: bool) -> bytes:
+def delivered_match(match: oxm.Match, ports: frozenset[int], *, hide_tag: bool, hide_slot: bool = False) -> bytes:
     """The match a controller gets with its packet-in: only fields that are its business (vetting B.2)."""
     kept = []
     for field in match:
         number = field[0]
+        if hide_slot and number == oxm.METADATA:
+            field = number, field[1] & ~SLOT_BITS, None
+            if not field[1]:
+                continue  # a switch does not tell a metadata of 0
         if (
             number in (oxm.IN_PORT, oxm.METADATA, oxm.TUNNEL_ID)
             or (number == oxm.IN_PHY_PORT and field[1] in ports)

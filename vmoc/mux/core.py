@@ -11,12 +11,13 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from vmoc.events import Kind
 from vmoc.model import Endpoint, Policy, Segment, Slice, Timers, format_dpid
-from vmoc.mux import audit, lifecycle, operator, proving
+from vmoc.mux import admission, audit, lifecycle, operator, proving
 from vmoc.mux.changes import Touched
 from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
@@ -179,6 +180,7 @@ class Mux:
         looked_at: list[VirtualDatapath] = []
 
         def known(when: float) -> None:
+            self._choose_pipeline(switch, when)
             self._sync_switch(switch, when)
             looked_at[:] = switch.datapaths.values()
             proving.reconcile(switch, reconciled, when)
@@ -207,6 +209,20 @@ class Mux:
         lifecycle.attach(switch, session, session.features, known, now)
         if kept:
             switch.receive(kept, now)
+
+    def _choose_pipeline(self, switch: Switch, now: float) -> None:
+        """Use the tables as the switch can do it now; if that is another way than before, everybody begins anew."""
+        before, switch.pipeline = switch.pipeline, switch.offers
+        if (before.first_table, before.sharing) != (switch.offers.first_table, switch.offers.sharing):
+            for datapath in list(switch.datapaths.values()):
+                datapath.enter(State.GONE, now, "pipeline", "its switch's tables are used in another way now")
+                self._links.drop_all(datapath, now)
+                switch.datapaths.delist(datapath)
+                switch.left.add(datapath.vlan)
+            switch.by_tag.clear()
+        if switch.offers.why_not and switch.session is not None:
+            text = f"its pipeline is {switch.offers.name}: {switch.offers.why_not}"
+            switch.session.report(Kind.PIPELINE, text, switch.offers.name)
 
     def _forget_absent(self, now: float) -> None:
         """Switches that left are kept for their flows, but not without bound."""
@@ -323,20 +339,75 @@ class Mux:
         """Make the switch's virtual datapaths (of ``vlans``) those of the snapshot, touching only what differs."""
         if vlans is None:
             found = self._snapshot.segments_on(switch.dpid, switch.native_vlan)
-            vlans = switch.datapaths.keys()
+            vlans = {datapath.vlan for datapath in switch.datapaths.values()}
         else:
             found = self._segments(switch, vlans)
-        wanted = {segment.vlan: (owner, segment) for owner, segment in found}
-        for vlan in list(vlans):
-            datapath = switch.datapaths.get(vlan)
-            if datapath is not None and (vlan not in wanted or not _same_instance(datapath, *wanted[vlan])):
+        wanted = {(segment.vlan, owner.id): (owner, segment) for owner, segment in found}
+        here = {(each.vlan, each.owner.id): each for vlan in vlans for each in switch.datapaths.on_vlan(vlan)}
+        if not switch.pipeline.sharing:
+            self._hold_out(switch, wanted, here, vlans)
+        for key, datapath in list(here.items()):
+            if key not in wanted or not _same_instance(datapath, *wanted[key]):
                 self._remove(datapath, now)
-        for vlan, (owner, segment) in wanted.items():
-            existing = switch.datapaths.get(vlan)
+                del here[key]
+        for key, datapath in here.items():
+            if datapath.slot:  # a neighbour may get what this one loses, and not before
+                self._shrink(datapath, wanted[key][1], now)
+        for key, (owner, segment) in wanted.items():
+            existing = here.get(key)
             if existing is None:
                 self._create(switch, owner, segment, now)
-            else:
+            elif not self._must_wait(existing, segment, now):
                 self._update(existing, owner, segment, now)
+
+    def _hold_out(
+        self,
+        switch: Switch,
+        wanted: dict[tuple[int, str], tuple[Slice, Segment]],
+        here: Container[tuple[int, str]],
+        vlans: Collection[int],
+    ) -> None:
+        """Where VLANs cannot be shared one slice has each: who has it already, else the first by name."""
+        by_vlan: dict[int, list[tuple[int, str]]] = {}
+        for key in wanted:
+            by_vlan.setdefault(key[0], []).append(key)
+        out = {key for key in switch.held_out if key[0] not in vlans and key[0] not in by_vlan}
+        for keys in by_vlan.values():
+            first = min(keys, key=lambda key: (key not in here, key))
+            out.update(key for key in keys if key != first)
+        for vlan, name in sorted(out):
+            wanted.pop((vlan, name), None)
+            if (vlan, name) not in switch.held_out:
+                self._report_held_out(switch, vlan, name, "another slice has the VLAN here and it cannot be shared")
+        switch.held_out = frozenset(out)
+
+    def _report_held_out(self, switch: Switch, vlan: int, name: str, why: str) -> None:
+        self._hub.report(Kind.PIPELINE, slice=name, vlan=vlan, dpid=switch.dpid, reason="held-out", message=why)
+
+    def _shrink(self, datapath: VirtualDatapath, segment: Segment, now: float) -> None:
+        """Ports the datapath is going to lose, it loses first; what it gains comes when all others have lost theirs."""
+        wanted, has = segment.attachment(datapath.switch.dpid), datapath.attachment
+        if wanted is None or wanted.ports is None or wanted.ports == has.ports:
+            return
+        ports = datapath.owned_ports() if has.ports is None else has.ports
+        if ports - wanted.ports:
+            kept = ports & wanted.ports
+            queues = {port: queues for port, queues in has.queues.items() if port in kept}
+            lifecycle.change_ports(datapath.switch, datapath, replace(has, ports=kept, queues=queues), now)
+
+    def _must_wait(self, datapath: VirtualDatapath, segment: Segment, now: float) -> bool:
+        """Whether a neighbour whose flows are about to be deleted may have ports it wants; then it is done later."""
+        switch, leaving = datapath.switch, self._leaving.get((datapath.switch.key, datapath.vlan))
+        wanted, session = segment.attachment(switch.dpid), switch.session
+        if leaving is None or not datapath.slot or wanted is None or wanted.ports == datapath.attachment.ports:
+            return False
+
+        def again(when: float) -> None:
+            if switch.session is session:
+                self._sync_switch(switch, when, (datapath.vlan,))
+
+        self._hub.clock.at(leaving, again)
+        return True
 
     def _segments(self, switch: Switch, vlans: Iterable[int]) -> Iterator[tuple[Slice, Segment]]:
         for vlan in vlans:
@@ -346,7 +417,12 @@ class Mux:
     def _create(self, switch: Switch, owner: Slice, segment: Segment, now: float) -> None:
         attachment = segment.attachment(switch.dpid)
         assert attachment is not None, "only segments on the switch are wanted"
+        if switch.pipeline.sharing and switch.metadata_slots.full:
+            switch.held_out |= {(segment.vlan, owner.id)}
+            self._report_held_out(switch, segment.vlan, owner.id, "all slots of the switch are in use")
+            return
         datapath = VirtualDatapath(self._hub, switch, owner, segment, attachment, now)
+        switch.held_out -= {(segment.vlan, owner.id)}
         switch.enlist(datapath)
         leaving = self._leaving.get((switch.key, datapath.vlan))
         if switch.up and leaving is None:
@@ -402,6 +478,8 @@ class Mux:
     def _ready(self, datapath: VirtualDatapath, now: float) -> None:
         if datapath.state in (State.PENDING, State.FLUSHING, State.TAINTED):
             datapath.regrant()
+            admission.revoke(datapath, now)  # ports may have come and gone since
+            admission.grant(datapath, now)
             datapath.enter(State.READY, now)
             self._links.sync(datapath, now)
             lifecycle.await_controller(datapath.switch, datapath, now)
@@ -427,8 +505,7 @@ class Mux:
         datapath.enter(State.GONE, now, "removed")
         connected = any(link.session is not None for link in datapath.links.values())
         self._links.drop_all(datapath, now)
-        if switch.datapaths.get(datapath.vlan) is datapath:
-            del switch.datapaths[datapath.vlan]
+        switch.datapaths.delist(datapath)
         if switch.session is None:
             # Its flows are found and deleted when the switch is back: nobody knows their tag any more.
             switch.by_tag.pop(datapath.tag, None)
@@ -437,7 +514,9 @@ class Mux:
 
         def flushed(clean: bool, when: float) -> None:
             switch.by_tag.pop(datapath.tag, None)
-            if not clean:
+            if clean:
+                switch.metadata_slots.taken.discard(datapath.slot)
+            else:
                 self._report_tainted(datapath)
 
         session, place = switch.session, (switch.key, datapath.vlan)

@@ -29,6 +29,7 @@ from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import oxm
 from vmoc.policy.flowmod import FlowChange, vet_flow_mod
 from vmoc.policy.grant import Grant
+from vmoc.policy.match import everything13
 from vmoc.policy.packetout import PacketOutPolicy
 from vmoc.policy.recipes import FlowModPolicy, identity_of
 
@@ -74,6 +75,7 @@ class VirtualDatapath:
         self.state = State.PENDING
         self.since = now
         self.tag = switch.allocate_tag()
+        self.slot = switch.metadata_slots.allocate() if switch.pipeline.sharing else 0
         self.dpid = presented_dpid(segment, switch.dpid)
         self.links: dict[int, Link] = {}
         self.sessions: list[NorthSession] = []
@@ -81,6 +83,11 @@ class VirtualDatapath:
         self.ready = False
         self.packet_ins_in = self.flow_mods_in = self.packet_outs_in = self.refusals = 0
         self.guards: frozenset[int] = frozenset()
+        self.admitted: frozenset[int] = frozenset()
+        """``pipeline: admission``: where packets may come from, ports and the controller."""
+        self.let_in: frozenset[int] = frozenset()
+        """For which of those the switch has been given an entry."""
+        self.admits = False
         self.no_flood: frozenset[int] = frozenset()
         self.no_packet_in: frozenset[int] = frozenset()
         self.unacked: list[int] = []
@@ -113,6 +120,11 @@ class VirtualDatapath:
         self.meters.quota = limits.max_meters
 
     # -- what it may do ----------------------------------------------------------------------------
+
+    @property
+    def place(self) -> int:
+        """Its key among the switch's residents."""
+        return self.slot << 12 | self.vlan
 
     @property
     def hides_tag(self) -> bool:
@@ -149,6 +161,12 @@ class VirtualDatapath:
             foreign = [number for number, port in switch.ports.items() if port.is_local]
         else:
             foreign = [number for number in switch.ports if number not in ports]
+        first_table = switch.pipeline.first_table
+        if first_table:
+            foreign.clear()
+            self.admitted = ports if self.slot else ports | {v13.CONTROLLER}
+        if self.state is not State.GONE:
+            switch.datapaths.place_ports(self, self.grant.ports, ports)
         self.guards = frozenset(foreign)
         self.grant = Grant(
             version=switch.version,
@@ -157,7 +175,9 @@ class VirtualDatapath:
             hides_tag=self.hides_tag,
             native=switch.native,
             guarded=bool(foreign),
-            n_tables=min(features.n_tables, self.hub.policy.max_tables) if features else 1,
+            n_tables=min(features.n_tables - first_table, self.hub.policy.max_tables) if features else 1,
+            first_table=first_table,
+            slot=self.slot,
             queues={port: self.attachment.queues[port] for port in ports if port in self.attachment.queues},
             no_flood=self.no_flood & ports,
             groups=self.groups.ids,
@@ -208,13 +228,19 @@ class VirtualDatapath:
         """The physical match of everything that is this datapath's."""
         if self.switch.version == 1:
             return m10.pack() if self.switch.native else m10.pack(dl_vlan=self.vlan)
-        return oxm.pack(() if self.switch.native else ((oxm.VLAN_VID, oxm.VID_PRESENT | self.vlan, None),))
+        return everything13(self.grant)
+
+    def vlan_match(self) -> bytes:
+        """The physical match of everything in its VLAN, whoever has that too."""
+        if self.switch.version == 1:
+            return self.scope_match()
+        return everything13(replace(self.grant, slot=0))
 
     def scope_delete(self, *, own_only: bool) -> bytes:
-        """DELETE everything in the VLAN; ``own_only`` spares, in 1.3, what does not carry the tag."""
+        """DELETE everything in the VLAN; ``own_only``, or a slot, spares in 1.3 what does not carry the tag."""
         if self.switch.version == 1:
             return f10.flow_mod(0, self.scope_match(), v10.DELETE)
-        cookie, mask = (self.flows.tag, TAG_MASK) if own_only else (0, 0)
+        cookie, mask = (self.flows.tag, TAG_MASK) if own_only or self.slot else (0, 0)
         return f13.flow_mod(0, self.scope_match(), v10.DELETE, table=v13.ALL_TABLES, cookie=cookie, cookie_mask=mask)
 
     def guard_identity(self, port: int) -> bytes:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from vmoc.model import Attachment, FailMode
-from vmoc.mux import objects
-from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
+from vmoc.mux import admission, objects
+from vmoc.mux.datapath import State, VirtualDatapath
 from vmoc.mux.effects import SwitchAppeared
 from vmoc.mux.flows import TAG_MASK
 from vmoc.mux.proving import exact_vid
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 Done = Callable[[bytes, float], None]
 STANDALONE_PRIORITY: Final = 0
-_STANDALONE_COOKIE: Final = PROXY_TAG | 2
+_STANDALONE: Final = 2
+"""The low bits of the cookie of the entry that stands in for a controller."""
 _ALL_ASYNC: Final = b"".join(word.to_bytes(4, "big") for word in (7, 7, 7, 7, 15, 15))
 _MISS_SEND_LEN: Final = b"\x00\x00\xff\xff"
 
@@ -76,6 +77,11 @@ class _Arrival:
         switch.progress = now
         self._expect_progress(now)
         self._open = 1 if switch.version == OF10 else 4
+        switch.offers = admission.decide(switch.hub.policy, switch.version, self._n_tables, None)
+        admits = switch.hub.policy.pipeline == "admission" and switch.version != OF10 and self._n_tables > 1
+        if admits:
+            self._open += 1
+            switch.tables.get(switch, self._tables, now)
         switch.ask(stats.request(switch.version, 0, stats.DESC), self._description, now)
         if switch.version != OF10:
             switch.ask(stats.request(switch.version, 0, stats.PORT_DESC13), self._ports, now)
@@ -122,6 +128,16 @@ class _Arrival:
         self._switch.meter_pool.limit = found[0] if found is not None else 0
         self._answered(now)
 
+    @property
+    def _n_tables(self) -> int:
+        features = self._switch.features
+        return features.n_tables if features is not None else 0
+
+    def _tables(self, records: list[bytes] | None, now: float) -> None:
+        switch = self._switch
+        switch.offers = admission.decide(switch.hub.policy, switch.version, self._n_tables, records)
+        self._answered(now)
+
     def _answered(self, now: float) -> None:
         self._open -= 1
         if self._open == 0:
@@ -144,10 +160,12 @@ class _Arrival:
 
 
 def bring_up(switch: Switch, datapath: VirtualDatapath, ready: Callable[[float], None], now: float) -> None:
-    """Guards in, and what was kept from before in terms of today's ports, confirmed by a barrier; then ``ready``."""
+    """Guards in, what was kept from before in terms of today's ports, then packets in; after a barrier ``ready``."""
     for port in sorted(datapath.guards):
         switch.send_own(datapath.guard(port), now, datapath)
     deleted = objects.revet(switch, datapath, now) + datapath.revet(now)
+    if switch.pipeline.first_table:
+        admission.open_up(datapath, now)
 
     def confirmed(message: bytes, when: float) -> None:
         datapath.flows.forget_dead(deleted, when)
@@ -157,8 +175,16 @@ def bring_up(switch: Switch, datapath: VirtualDatapath, ready: Callable[[float],
     switch.after_barrier(confirmed, now, datapath)
 
 
-def reinstall_guard(switch: Switch, match: bytes, now: float) -> None:
-    """A guard was removed: put it back, if it is still wanted. While a VLAN is flushed none is."""
+def put_back(switch: Switch, cookie: int, match: bytes, now: float) -> None:
+    """An entry of ours was removed: put a guard or an admission back, if it is still wanted."""
+    if admission.is_admission(cookie):
+        admission.put_back(switch, cookie, match, now)
+    else:
+        _reinstall_guard(switch, match, now)
+
+
+def _reinstall_guard(switch: Switch, match: bytes, now: float) -> None:
+    # While a VLAN is flushed no guard is wanted.
     vid = switch.native_vlan or exact_vid(switch, match) or 0
     datapath = switch.datapaths.get(vid)
     if datapath is None or datapath.state not in (State.READY, State.COLLIDING):
@@ -172,8 +198,9 @@ def reinstall_guard(switch: Switch, match: bytes, now: float) -> None:
 def change_ports(switch: Switch, datapath: VirtualDatapath, attachment: Attachment, now: float) -> None:
     """The segment's ports or queues on this switch changed, in the order that leaves no gap (vetting D.2).
 
-    Ports that leave are guarded first; then what names them goes, and only
-    then do new ports lose their guards. Controllers learn it by PORT_STATUS.
+    Ports that leave are guarded, or let in no more, first; then what names them
+    goes, and only then do new ports lose their guards, or are let in.
+    Controllers learn it by PORT_STATUS.
     """
     ports, guards = datapath.grant.ports, datapath.guards
     shown = {number: datapath.shown(switch.ports[number]) for number in ports if number in switch.ports}
@@ -183,10 +210,12 @@ def change_ports(switch: Switch, datapath: VirtualDatapath, attachment: Attachme
         return  # it has neither guards nor flows yet
     for port in sorted(datapath.guards - guards):
         switch.send_own(datapath.guard(port), now, datapath)
+    admission.revoke(datapath, now)
     deleted = objects.revet(switch, datapath, now) + datapath.revet(now)
     refresh_standalone(switch, datapath, now)
     for port in sorted(guards - datapath.guards):
         switch.send_own(datapath.unguard(port), now, datapath)
+    admission.grant(datapath, now)
     switch.after_barrier(lambda _, when: datapath.flows.forget_dead(deleted, when), now, datapath)
     for number in sorted(ports - datapath.grant.ports):
         if number in shown:
@@ -202,7 +231,7 @@ def controller_came(switch: Switch, datapath: VirtualDatapath, now: float) -> No
     identity = datapath.standalone_identity
     forget_standalone(datapath)
     if identity is not None and identity not in datapath.flows.by_identity:
-        switch.send_own(_standalone(switch, identity, v10.DELETE_STRICT), now, datapath)
+        switch.send_own(_standalone(datapath, identity, v10.DELETE_STRICT), now, datapath)
 
 
 def controller_left(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
@@ -238,10 +267,11 @@ def await_controller(switch: Switch, datapath: VirtualDatapath, now: float) -> N
 
     def stand_alone(when: float) -> None:
         datapath.standalone_alarm = None
-        identity = b"\x00" + STANDALONE_PRIORITY.to_bytes(2, "big") + datapath.scope_match()
+        table = bytes((switch.pipeline.first_table,))
+        identity = table + STANDALONE_PRIORITY.to_bytes(2, "big") + datapath.scope_match()
         if switch.session is not None and datapath.state is State.READY and identity not in datapath.flows.by_identity:
             datapath.standalone_identity = identity
-            switch.send_own(_standalone(switch, identity, v10.ADD, datapath), when, datapath)
+            switch.send_own(_standalone(datapath, identity, v10.ADD), when, datapath)
 
     forget_standalone(datapath)
     after = now + switch.hub.timers.standalone_after
@@ -258,24 +288,24 @@ def forget_standalone(datapath: VirtualDatapath) -> None:
 def refresh_standalone(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
     """The datapath's ports changed: what stands in for its controller must lead to them, and to no others."""
     if datapath.standalone_identity is not None:
-        switch.send_own(_standalone(switch, datapath.standalone_identity, v10.ADD, datapath), now, datapath)
+        switch.send_own(_standalone(datapath, datapath.standalone_identity, v10.ADD), now, datapath)
 
 
-def _standalone(switch: Switch, identity: bytes, command: int, datapath: VirtualDatapath | None = None) -> bytes:
+def _standalone(datapath: VirtualDatapath, identity: bytes, command: int) -> bytes:
     """The entry that floods a VLAN among its own ports while nobody controls it."""
-    ports = datapath.grant.flood_ports(None, honour_no_flood=False) if datapath else []
-    if switch.version == OF10:
+    ports = datapath.grant.flood_ports(None, honour_no_flood=False) if command == v10.ADD else []
+    cookie = admission.proxy_cookie(datapath, _STANDALONE)
+    if datapath.switch.version == OF10:
         actions = a10.pack((a10.OUTPUT, port, 0) for port in ports)
-        return f10.flow_mod(
-            0, identity[3:], command, cookie=_STANDALONE_COOKIE, priority=STANDALONE_PRIORITY, actions=actions
-        )
+        return f10.flow_mod(0, identity[3:], command, cookie=cookie, priority=STANDALONE_PRIORITY, actions=actions)
     body = a13.pack_instructions([(v13.APPLY_ACTIONS, [(a13.OUTPUT, port, 0) for port in ports])]) if ports else b""
     mask = 0 if command == v10.ADD else TAG_MASK
     return f13.flow_mod(
         0,
         identity[3:],
         command,
-        cookie=_STANDALONE_COOKIE,
+        table=identity[0],
+        cookie=cookie,
         cookie_mask=mask,
         priority=STANDALONE_PRIORITY,
         instructions=body,

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import holdings
+from vmoc.mux import admission, holdings
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
-from vmoc.mux.flows import SERIAL_BITS
+from vmoc.mux.flows import SERIAL_BITS, Entry
 from vmoc.openflow import header, stats, v10, v13
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v10 import flow as f10
 from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import oxm
+from vmoc.policy.grant import SLOT_SHIFT
 
 if TYPE_CHECKING:
     from vmoc.mux.switch import Switch
@@ -123,6 +124,7 @@ class _Reconcile:
                 switch.send_own(f10.flow_mod(0, m10.pack(), v10.DELETE), now)
             else:
                 switch.send_own(f13.flow_mod(0, oxm.pack(()), v10.DELETE, table=v13.ALL_TABLES), now)
+            self._deleted += 1
             self._finish(now)
             return
         for entry in entries(switch, message):
@@ -141,14 +143,18 @@ class _Reconcile:
     def _known(self, entry: FlowEntry) -> bool:
         switch, tag = self._switch, entry.cookie >> SERIAL_BITS
         if tag == _PROXY:
+            found = identity(switch, entry)
+            if isinstance(entry, f13.Entry) and admission.is_admission(entry.cookie):
+                return admission.is_known(switch, entry, found)
             datapath = switch.datapaths.get(switch.native_vlan or exact_vid(switch, entry.match) or 0)
             if datapath is None:
                 return False
-            found = identity(switch, entry)
             return any(datapath.guard_identity(port) == found for port in datapath.guards)
         datapath = switch.by_tag.get(tag)
         known = datapath.flows.find(entry.cookie) if datapath else None
         if known is None or not known.alive or known.identity != identity(switch, entry):
+            return False
+        if datapath is not None and not _is_in_place(datapath, known):
             return False
         self._seen.add((tag, known.serial))
         return True
@@ -156,14 +162,14 @@ class _Reconcile:
     def _delete(self, entry: FlowEntry, now: float) -> None:
         switch, tag = self._switch, entry.cookie >> SERIAL_BITS
         vid = exact_vid(switch, entry.match)
-        ours = switch.native or vid in switch.datapaths or tag in switch.by_tag or tag == _PROXY
+        ours = switch.native or switch.datapaths.on_vlan(vid) or tag in switch.by_tag or tag == _PROXY
         if not ours and vid not in switch.left:
             self._foreign += 1
             if switch.hub.policy.foreign_flows == "keep":
                 return
         self._deleted += 1
         if switch.native or vid is None:
-            self._unclean.update(switch.datapaths)
+            self._unclean.update(datapath.vlan for datapath in switch.datapaths.values())
         else:
             self._unclean.add(vid)
         switch.send_own(delete_entry(switch, entry), now)
@@ -176,6 +182,9 @@ class _Reconcile:
             switch.session.report(Kind.FOREIGN_FLOW, text)
 
     def _finish(self, now: float) -> None:
+        if not self._deleted:  # no slot is left behind in what the switch holds
+            slots = {datapath.slot for datapath in self._switch.by_tag.values()}
+            self._switch.metadata_slots.taken = slots - {0}
         self._switch.left.clear()
         for tag, datapath in self._switch.by_tag.items():
             for entry in list(datapath.flows.by_serial.values()):
@@ -186,6 +195,16 @@ class _Reconcile:
             self._done(unclean, now)
         else:
             holdings.reconcile(self._switch, lambda when: self._done(unclean, when), now)
+
+
+def _is_in_place(datapath: VirtualDatapath, known: Entry) -> bool:
+    """Whether an entry is where the datapath's entries are now: behind the admission table, in its own slot."""
+    if known.table < datapath.grant.first_table:
+        return False
+    if not datapath.slot:
+        return True
+    fields, _ = oxm.parse(known.match, 0, len(known.match))
+    return any(number == oxm.METADATA and value >> SLOT_SHIFT == datapath.slot for number, value, _ in fields)
 
 
 # -- one VLAN ----------------------------------------------------------------------------------------
@@ -209,10 +228,12 @@ class _Flush:
         self._tries += 1
         self._left = 0
         datapath.flows.clear()
+        if switch.pipeline.first_table:
+            admission.switch_off(datapath, now)
         switch.send_own(datapath.scope_delete(own_only=False), now)
         holdings.delete_all(switch, datapath, now)
         switch.barrier(switch, None, b"", now)
-        dump_match(switch, datapath.scope_match(), self._part, now)
+        dump_match(switch, datapath.vlan_match(), self._part, now)
 
     def _part(self, message: bytes, now: float) -> None:
         switch, datapath = self._switch, self._datapath
@@ -222,21 +243,38 @@ class _Flush:
         for entry in entries(switch, message):
             # A sloppy switch may answer with more than was asked for.
             if switch.native or exact_vid(switch, entry.match) == datapath.vlan:
+                if datapath.slot:
+                    if self._is_anothers(entry):
+                        continue
+                    switch.send_own(delete_entry(switch, entry), now)
                 self._left += 1
         if stats.head(message)[1] & 1:
             return
         if not self._left:
             holdings.prove_gone(switch, datapath, self._proven, now)
-        elif datapath.state is State.GONE and datapath.vlan in switch.datapaths:
+        elif self._has_successor():
             # The next owner proves the VLAN for itself; another delete would hit what is its own.
             holdings.prove_gone(switch, datapath, lambda clean, when: self._done(True, when), now)
         else:
             self._proven(False, now)
 
+    def _has_successor(self) -> bool:
+        # Where a VLAN may be shared, nobody else's entries are touched, or judged.
+        return self._datapath.state is State.GONE and self._datapath.place in self._switch.datapaths
+
+    def _is_anothers(self, entry: FlowEntry) -> bool:
+        """Whether an entry in a VLAN that may be shared belongs to somebody else who has it."""
+        switch, tag = self._switch, entry.cookie >> SERIAL_BITS
+        if tag == _PROXY:
+            other = admission.cookie_owner(switch, entry.cookie)
+        else:
+            other = switch.by_tag.get(tag)
+        return other is not None and other is not self._datapath and other.vlan == self._datapath.vlan
+
     def _proven(self, clean: bool, now: float) -> None:
         if clean or self._tries >= TRIES:
             self._done(clean, now)
-        elif self._datapath.state is State.GONE and self._datapath.vlan in self._switch.datapaths:
+        elif self._has_successor():
             self._done(False, now)
         else:
             self.begin(now)

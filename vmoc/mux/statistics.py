@@ -130,8 +130,9 @@ def _tables(session: NorthSession) -> list[bytes]:
     datapath = session.datapath
     active = [0] * datapath.grant.n_tables
     for entry in datapath.flows.by_identity.values():
-        if entry.table < len(active):
-            active[entry.table] += 1
+        table = entry.table - datapath.grant.first_table
+        if table < len(active):
+            active[table] += 1
     if session.version == OF13:
         return [stats.table_item13(table, count) for table, count in enumerate(active)]
     room = datapath.flows.quota or 0xFFFFFFFF
@@ -214,6 +215,8 @@ def _parse13(session: NorthSession, message: bytes) -> tuple[int, bytes, _FlowFi
     match = oxm.pack(narrow13(session.datapath.grant, virtual))
     port = None if out_port == v13.ANY else out_port
     group = None if out_group == v13.ANY_GROUP else out_group
+    if table != v13.ALL_TABLES:
+        table += session.datapath.grant.first_table
     return table, match, _FlowFilter(port, group, cookie, mask)
 
 
@@ -238,6 +241,7 @@ def _relay_flows(session: NorthSession, message: bytes, keep: _FlowFilter, reply
             items.append(f10.rewrite_entry(raw, match, priority, cookie, body))
         else:
             given = flows.virtual_flags(version, entry.data)
+            table = flows.virtual_table(entry.data)
             items.append(f13.rewrite_entry(raw, table, match, priority, given, cookie, body))
     _relay_items(session, message, stats.FLOW, items, reply)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vmoc.mux import admission
 from vmoc.mux.flows import SERIAL_BITS
 from vmoc.openflow import v10
 from vmoc.openflow.header import OF10
@@ -19,6 +20,7 @@ from vmoc.openflow.v10 import flow as f10
 from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import oxm
+from vmoc.policy.match import narrow13
 
 if TYPE_CHECKING:
     from vmoc.mux.datapath import VirtualDatapath
@@ -34,7 +36,9 @@ NOBODY_RATE: Final = 10
 """Packet-ins per second of one (port, VLAN) without an owner."""
 NOBODY_SECONDS: Final = 5
 TRACKED: Final = 4096
-_COOKIE: Final = 0xFFFE << SERIAL_BITS | 3
+_PROXY: Final = 0xFFFE << SERIAL_BITS
+_DROP: Final = 3
+"""The low bits of the cookie of these entries."""
 
 
 class Excess:
@@ -90,9 +94,14 @@ def excess(datapath: VirtualDatapath, in_port: int, now: float) -> None:
     switch = datapath.switch
     if in_port not in switch.ports or not datapath.excess.seen(in_port, now):
         return  # what a controller sent itself has no port
-    match = _match(switch, in_port, None if switch.native else datapath.vlan)
-    if b"\0\0\0" + match not in datapath.flows.by_identity:
-        switch.send_own(_drop(switch, match, SLICE_SECONDS), now, datapath)
+    table = switch.pipeline.first_table
+    if table:
+        match = oxm.pack(narrow13(datapath.grant, ((oxm.IN_PORT, in_port, None),)))
+    else:
+        match = _match(switch, in_port, None if switch.native else datapath.vlan)
+    if bytes((table, 0, 0)) + match not in datapath.flows.by_identity:
+        cookie = admission.proxy_cookie(datapath, _DROP)
+        switch.send_own(_drop(switch, match, SLICE_SECONDS, cookie, table), now, datapath)
 
 
 def nobody(switch: Switch, in_port: int, vid: int, now: float) -> None:
@@ -104,12 +113,12 @@ def nobody(switch: Switch, in_port: int, vid: int, now: float) -> None:
         and in_port in switch.ports
         and switch.nobody.seen(in_port, vid, now)
     ):
-        switch.send_own(_drop(switch, _match(switch, in_port, vid), NOBODY_SECONDS), now)
+        switch.send_own(_drop(switch, _match(switch, in_port, vid), NOBODY_SECONDS, _PROXY | _DROP), now)
 
 
 def is_drop(entry: FlowEntry) -> bool:
     """Whether an entry a switch reported is one of these; it ends by itself."""
-    return entry.cookie == _COOKIE and entry.priority == 0
+    return entry.cookie >> SERIAL_BITS == 0xFFFE and entry.cookie & 0xFFFF == _DROP and entry.priority == 0
 
 
 def _match(switch: Switch, in_port: int, vid: int | None) -> bytes:
@@ -119,7 +128,7 @@ def _match(switch: Switch, in_port: int, vid: int | None) -> bytes:
     return oxm.pack(((oxm.IN_PORT, in_port, None), *vlan))
 
 
-def _drop(switch: Switch, match: bytes, seconds: int) -> bytes:
+def _drop(switch: Switch, match: bytes, seconds: int, cookie: int, table: int = 0) -> bytes:
     if switch.version == OF10:
-        return f10.flow_mod(0, match, v10.ADD, cookie=_COOKIE, hard=seconds, priority=0)
-    return f13.flow_mod(0, match, v10.ADD, cookie=_COOKIE, hard=seconds, priority=0)
+        return f10.flow_mod(0, match, v10.ADD, cookie=cookie, hard=seconds, priority=0)
+    return f13.flow_mod(0, match, v10.ADD, table=table, cookie=cookie, hard=seconds, priority=0)

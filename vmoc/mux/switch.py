@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import lifecycle, operator, statistics, upward
+from vmoc.mux import admission, lifecycle, operator, statistics, upward
+from vmoc.mux.admission import Pipeline, Slots
 from vmoc.mux.clock import Alarm
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.effects import SwitchVanished
@@ -23,6 +24,7 @@ from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, virtual_flags
 from vmoc.mux.groups import SLOT_MAX, MeterPool
 from vmoc.mux.hub import Hub
 from vmoc.mux.pending import Expected, Request, Sent
+from vmoc.mux.residents import Residents
 from vmoc.mux.suppress import Nobody
 from vmoc.mux.tablefeatures import TableCache
 from vmoc.mux.xids import Pending
@@ -76,7 +78,12 @@ class Switch:
         self.port_messages: tuple[bytes, ...] = ()
         self.description: tuple[bytes, bytes, bytes, bytes, bytes] = (b"", b"", b"", b"", b"")
         self.ports: dict[int, Port] = {}
-        self.datapaths: dict[int, VirtualDatapath] = {}
+        self.pipeline = self.offers = Pipeline()
+        """How its tables are used; and how they could be since it last connected."""
+        self.datapaths = Residents()
+        self.held_out: frozenset[tuple[int, str]] = frozenset()
+        """VLANs and slices that would have to share one here, where that cannot be."""
+        self.metadata_slots = Slots()
         self.by_tag: dict[int, VirtualDatapath] = {}
         self.left: set[int] = set()
         """VLANs whose slices went while the switch was away: what it holds of them is deleted when it is back."""
@@ -128,7 +135,7 @@ class Switch:
 
     def enlist(self, datapath: VirtualDatapath) -> None:
         """The datapath is this switch's."""
-        self.datapaths[datapath.vlan] = datapath
+        self.datapaths.enlist(datapath)
         self.by_tag[datapath.tag] = datapath
 
     def is_shared(self, port: int, datapath: VirtualDatapath) -> bool:
@@ -383,7 +390,7 @@ class Switch:
         if cookie & TAG_MASK == PROXY_TAG:
             at = 8 if version == OF10 else 48
             match = message[at : at + 40] if version == OF10 else message[at:]
-            lifecycle.reinstall_guard(self, match, now)
+            lifecycle.put_back(self, cookie, match, now)
             return
         datapath = self.by_tag.get(cookie >> SERIAL_BITS)
         entry = datapath.flows.find(cookie) if datapath else None
@@ -430,6 +437,7 @@ class Switch:
                 datapath.refresh_receivers()
                 datapath.reexpand(now)
                 lifecycle.refresh_standalone(self, datapath, now)
+                admission.grant(datapath, now)
                 self.tell_port(datapath, _PORT_ADD, port)
 
     def _port_changed(self, port: Port, reason: int, now: float) -> None:
@@ -438,6 +446,7 @@ class Switch:
                 shown = datapath.shown(port)
                 if reason == _PORT_DELETE:
                     datapath.regrant()
+                    admission.revoke(datapath, now)
                     datapath.reexpand(now)
                     lifecycle.refresh_standalone(self, datapath, now)
                 self.tell_port(datapath, reason, shown)
@@ -466,7 +475,7 @@ class Switch:
             self.audit_alarm = None
         self.left.update(datapath.vlan for datapath in self.by_tag.values())  # some are being removed
         self.by_tag = {datapath.tag: datapath for datapath in self.datapaths.values()}
-        self.left.difference_update(self.datapaths)
+        self.left.difference_update(datapath.vlan for datapath in self.datapaths.values())
         for datapath in list(self.datapaths.values()):
             datapath.unacked, datapath.unsettled = [], 0
             datapath.heavy = datapath.heavy_covered = 0
@@ -477,6 +486,7 @@ class Switch:
                     self.hub.close(session.cid)
                 link.stop(now)
             lifecycle.forget_standalone(datapath)
+            admission.close(datapath)
             datapath.enter(State.PENDING, now, message=why)
         if self.hub.tap:
             self.hub.effect(SwitchVanished(self.key))

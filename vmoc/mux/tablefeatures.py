@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vmoc import errors
@@ -18,7 +19,7 @@ from vmoc.errors import Refused
 from vmoc.openflow import header, stats, v13
 from vmoc.openflow.v13 import oxm
 from vmoc.policy import actions13
-from vmoc.policy.grant import Grant
+from vmoc.policy.grant import SLOT_BITS, Grant
 
 if TYPE_CHECKING:
     from vmoc.mux.switch import Switch
@@ -37,7 +38,8 @@ class Trimmer:
     """What one virtual datapath may be told. ``max_entries`` is its flow quota, 0 for none."""
 
     def __init__(self, grant: Grant, max_entries: int) -> None:
-        self._n_tables = grant.n_tables
+        self._first, self._end = grant.first_table, grant.first_table + grant.n_tables
+        self._metadata = ~SLOT_BITS if grant.slot else -1
         self._max_entries = max_entries
         self._known: dict[tuple[int, bytes], bytes] = {}
         in_set, in_list = (actions13.offered(grant, in_set=one) for one in (True, False))
@@ -49,7 +51,7 @@ class Trimmer:
     def trim(self, record: bytes) -> bytes | None:
         """One record as the slice sees it; None for a table it does not have. ``BAD_LENGTH`` when malformed."""
         table = record[2]
-        if table >= self._n_tables:
+        if not self._first <= table < self._end:
             return None
         parts = [
             self._remembered(kind, record[start:end])
@@ -60,7 +62,11 @@ class Trimmer:
         capacity = int.from_bytes(record[60:64], "big")
         room = min(capacity, self._max_entries) if self._max_entries else capacity
         head = (FIXED + len(body)).to_bytes(2, "big")
-        return head + record[2:60] + room.to_bytes(4, "big") + body
+        metadata = b"".join(
+            (int.from_bytes(record[at : at + 8], "big") & self._metadata).to_bytes(8, "big") for at in (40, 48)
+        )
+        table -= self._first
+        return b"".join((head, bytes((table,)), record[3:40], metadata, record[56:60], room.to_bytes(4, "big"), body))
 
     def _remembered(self, kind: int, data: bytes) -> bytes:
         # Most of what a switch says of one table it says of the others, too.
@@ -75,11 +81,36 @@ class Trimmer:
         elif kind in self._actions:
             data = _keep_typed(data, self._actions[kind])
         elif kind in _NEXT_TABLES:
-            data = bytes(table for table in data if table < self._n_tables)
+            data = bytes(table - self._first for table in data if self._first <= table < self._end)
         elif kind in self._fields:
             data = _keep_fields(data, self._fields[kind])
         length = 4 + len(data)
         return kind.to_bytes(2, "big") + length.to_bytes(2, "big") + data + b"\0" * (-length % 8)
+
+
+@dataclass(frozen=True, slots=True)
+class TableRecord:
+    """What decides how a table can be used; types of actions and the like are the ``Trimmer``'s."""
+
+    instructions: frozenset[int]
+    next_tables: frozenset[int]
+    matchable: frozenset[int]
+    metadata_match: int
+    metadata_write: int
+
+    @classmethod
+    def parse(cls, record: bytes) -> TableRecord:
+        """Read one record; ``BAD_LENGTH`` when malformed."""
+        lists = {kind: record[start:end] for kind, start, end in _properties(record)}
+        ids = _keep_typed(lists.get(_INSTRUCTIONS[0], b""), _KNOWN_INSTRUCTIONS)
+        fields = _keep_fields(lists.get(_MATCH[0], b""), frozenset(oxm.FIELDS))
+        return cls(
+            frozenset(int.from_bytes(ids[at : at + 2], "big") for at in range(0, len(ids), 4)),
+            frozenset(lists.get(_NEXT_TABLES[0], b"")),
+            frozenset(fields[at] >> 1 for at in range(2, len(fields), 4)),
+            int.from_bytes(record[40:48], "big"),
+            int.from_bytes(record[48:56], "big"),
+        )
 
 
 def _properties(record: bytes) -> Iterator[tuple[int, int, int]]:

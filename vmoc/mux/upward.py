@@ -9,7 +9,15 @@ from vmoc.errors import Refused
 from vmoc.events import Kind
 from vmoc.mux import buffered, operator, suppress
 from vmoc.mux.classify import UNTAGGED, classify13, delivered_match, frame_vid
-from vmoc.mux.flows import SERIAL_BITS, Entry, is_table_miss, virtual_cookie, virtual_match, virtual_priority
+from vmoc.mux.flows import (
+    SERIAL_BITS,
+    Entry,
+    is_table_miss,
+    virtual_cookie,
+    virtual_match,
+    virtual_priority,
+    virtual_table,
+)
 from vmoc.openflow import header, v10, v13
 from vmoc.openflow.header import OF10
 
@@ -82,9 +90,12 @@ def packet_in13(switch: Switch, message: bytes, now: float) -> None:
                     counters.dropped_packet_ins["foreign-cookie"] += 1
                     return
                 reason, cookie = told
-            if message[8:12] != _NO_BUFFER or cookie != message[16:24] or reason != message[14]:
+            table = message[15]
+            if table:
+                table -= datapath.grant.first_table  # packets of packet-outs come from no table
+            if message[8:12] != _NO_BUFFER or cookie != message[16:24] or reason != message[14] or table != message[15]:
                 message = b"".join(
-                    (message[:8], _NO_BUFFER, message[12:14], bytes((reason, message[15])), cookie, message[24:])
+                    (message[:8], _NO_BUFFER, message[12:14], bytes((reason, table)), cookie, message[24:])
                 )
             _deliver(datapath, message, reason, in_port, now)
             return
@@ -99,8 +110,12 @@ def _packet_in13_any(switch: Switch, message: bytes, now: float) -> None:
             raise Refused(errors.BAD_LENGTH)
         counters.dropped_packet_ins["malformed"] += 1
         return
-    datapath = switch.datapaths.get(switch.native_vlan or found.vid)
+    vlan = switch.native_vlan or found.vid
+    datapath = switch.datapaths.owner(vlan, found.in_port)
     if datapath is None:
+        if switch.datapaths.on_vlan(vlan):  # shared, but not at this port
+            counters.dropped_packet_ins["foreign-port"] += 1
+            return
         _nobody(switch, message, found.in_port, found.vid, now)
         return
     echoed = found.in_port in (v13.CONTROLLER, v13.ANY) and message[14] == v13.REASON_ACTION
@@ -119,12 +134,15 @@ def _packet_in13_any(switch: Switch, message: bytes, now: float) -> None:
         frame, total = frame[:12] + b"\x81\x00" + tci.to_bytes(2, "big") + frame[12:], total + 4
     elif datapath.hides_tag and not switch.native and not found.stripped:
         frame, total = frame[:12] + frame[16:], max(total - 4, 0)
-    match = delivered_match(found.match, datapath.grant.ports, hide_tag=datapath.hides_tag)
+    grant, table = datapath.grant, message[15]
+    if table:
+        table -= grant.first_table
+    match = delivered_match(found.match, grant.ports, hide_tag=datapath.hides_tag, hide_slot=bool(grant.slot))
     body = b"".join(
         (
             _NO_BUFFER,
             min(total, 0xFFFF).to_bytes(2, "big"),
-            bytes((reason, message[15])),
+            bytes((reason, table)),
             cookie,
             match,
             b"\x00\x00",
@@ -218,5 +236,5 @@ def flow_removed(version: int, message: bytes, entry: Entry) -> bytes:
     match = virtual_match(version, entry.data)
     if version == OF10:
         return b"".join((message[:4], b"\0\0\0\0", match, cookie, priority, message[58:88]))
-    body = b"".join((cookie, priority, message[18:48], match))
+    body = b"".join((cookie, priority, message[18:19], bytes((virtual_table(entry.data),)), message[20:48], match))
     return header.message(version, header.FLOW_REMOVED, 0, body)

@@ -295,6 +295,10 @@ def _describe_switch(switch: Switch) -> dict[str, object]:
         "up": switch.up,
         "since": switch.since,
         "version": names.version_name(switch.version) if switch.features else None,
+        "pipeline": switch.pipeline.name,
+        "vlan_port_sharing": switch.pipeline.sharing,
+        "pipeline_note": switch.pipeline.why_not or None,
+        "held_out": [{"slice": name, "vlan": vlan} for vlan, name in sorted(switch.held_out)],
         "peer": switch.session.peer if switch.session else None,
         "in_flight": len(switch.pending),
         "ports": [{"number": port.number, "name": port.name} for port in switch.ports.values()],
@@ -310,6 +314,7 @@ def _describe_datapath(datapath: VirtualDatapath) -> dict[str, object]:
         "since": datapath.since,
         "presented_dpid": format_dpid(datapath.dpid),
         "ports": sorted(datapath.grant.ports),
+        "slot": datapath.slot or None,
         "flows": len(datapath.flows),
         "flow_quota": datapath.flows.quota,
         "controllers": [

@@ -35,6 +35,7 @@ LEVELS: Final[dict[Kind, int]] = {
     # warning: part of the service is not there, or a peer is broken.
     Kind.SWITCH_DOWN: logging.WARNING,
     Kind.SWITCH_REFUSED: logging.WARNING,
+    Kind.PIPELINE: logging.WARNING,
     Kind.SWITCH_ERROR: logging.WARNING,
     Kind.CONTROLLER_LOST: logging.WARNING,
     Kind.CONTROLLER_FAILED: logging.WARNING,
@@ -53,6 +54,7 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.SWITCH_UP: "switch is up",
     Kind.SWITCH_DOWN: "switch is gone",
     Kind.SWITCH_REFUSED: "switch refused",
+    Kind.PIPELINE: "pipeline not as configured",
     Kind.PORT_CHANGED: "port changed",
     Kind.DATAPATH_STATE: "virtual datapath changed state",
     Kind.CONTROLLER_CONNECTED: "controller is connected",
