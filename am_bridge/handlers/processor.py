@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from am_bridge.handlers import recovery
+from am_bridge.handlers.ansible import AnsibleHandler
 from am_bridge.handlers.catalogue import Catalogue, HandlerConfig, UnsupportedError, check_action
 from am_bridge.handlers.difference import find_difference, find_immutable
 from am_bridge.handlers.eventlog import EventLog
@@ -96,7 +97,10 @@ class Processor:
     ) -> None:
         self.catalogue = catalogue
         self._journal = journal
-        self._backends: dict[str, Callable[[HandlerConfig], Handler]] = {"noop": lambda config: NoopHandler()}
+        self._backends: dict[str, Callable[[HandlerConfig], Handler]] = {
+            "noop": lambda config: NoopHandler(),
+            "ansible": AnsibleHandler,
+        }
         self._backends.update(backends or {})
         self._clock = clock
         self._now = monotonic

@@ -1,0 +1,139 @@
+"""Runs a program so that nothing it ever started outlives it: a script of its own, standard library only.
+
+``python warden.py GRACE DIRECTORY PROGRAM ARGUMENT...``
+
+As a child subreaper it inherits whatever daemonises below it, so that even a
+process that left the session and forked twice is found. It ends everything
+(SIGTERM, after GRACE seconds SIGKILL) when its standard input ends, which it
+also does when the service is killed, on SIGTERM, and when the program fails.
+After a success, daemons live on: a sliver may be made of them. DIRECTORY, which
+holds the run's secrets, is removed in any case. The exit status is the
+program's, or 128 and the signal that ended it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+
+_PR_SET_CHILD_SUBREAPER = 36
+_NICE = 10
+
+
+def main(arguments: list[str]) -> int:
+    """See the module."""
+    grace, directory, command = float(arguments[0]), arguments[1], arguments[2:]
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.stderr.write("warden: cannot become a subreaper\n")
+        return 125
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    wake, waker = os.pipe()
+    for end in (wake, waker):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    try:
+        status = _run(command, grace, wake, stops)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return status
+
+
+def _run(command: list[str], grace: float, wake: int, stops: list[int]) -> int:
+    child = os.fork()
+    if child == 0:
+        _become(command)
+    status: int | None = None
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    poll.register(wake, select.POLLIN)
+    while status is None:
+        ready = {fd for fd, _ in poll.poll()}
+        if wake in ready:
+            os.read(wake, 4096)
+        status = _reap().get(child)
+        if stops or (0 in ready and not os.read(0, 4096)):
+            break
+    if status != 0:
+        _end(grace)
+    if status is None:
+        return 128 + signal.SIGTERM
+    return status if status >= 0 else 128 - status
+
+
+def _become(command: list[str]) -> None:
+    """In the child: a session of its own, nothing to read, then the program."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.execv(command[0], command)
+    except OSError as error:
+        os.write(2, f"{command[0]} cannot be run: {error.strerror}\n".encode())
+    os._exit(127)
+
+
+def _reap() -> dict[int, int]:
+    """Exit statuses of the children that ended, negative for signals."""
+    ended = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            ended[pid] = os.waitstatus_to_exitcode(status)
+    return ended
+
+
+def _end(grace: float) -> None:
+    """End every descendant, however it hid."""
+    killing = time.monotonic() + grace
+    asked: set[int] = set()
+    while True:
+        _reap()
+        left = descendants(os.getpid())
+        if not left:
+            return
+        late = time.monotonic() >= killing
+        for pid in left:
+            if late or pid not in asked:
+                asked.add(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+                    os.kill(pid, signal.SIGCONT)
+        time.sleep(0.01)
+
+
+def descendants(root: int) -> list[int]:
+    """Living processes below ``root``, zombies excepted."""
+    children: dict[int, list[int]] = {}
+    zombies = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+                children.setdefault(int(parent), []).append(int(name))
+                if state in (b"Z", b"X"):
+                    zombies.add(int(name))
+    found, todo = [], [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        todo += below
+        found += [pid for pid in below if pid not in zombies]
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
