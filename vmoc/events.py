@@ -42,11 +42,17 @@ class Kind(StrEnum):
     SLICE_HELD = "slice-held"  # a stored slice clashes with the configuration and has no effect
     CONFIG_RELOADED = "config-reloaded"
     CONFIG_REJECTED = "config-rejected"
+    CALL = "call"  # somebody asked, through the API, to change something
+    SERVER_STARTED = "server-started"
+    SERVER_STOPPING = "server-stopping"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact. ``detail`` holds plain values (str, int, float, bool) only."""
+    """One fact. ``detail`` holds plain values (str, int, float, bool) only.
+
+    ``raw``: the message a refusal is about, or its header if it is long.
+    """
 
     kind: Kind
     slice: str | None = None
@@ -56,3 +62,4 @@ class Event:
     reason: str | None = None
     message: str = ""
     detail: Mapping[str, object] = field(default_factory=lambda: _NONE, hash=False)
+    raw: bytes = field(default=b"", repr=False)

@@ -23,8 +23,10 @@ from vmoc.apps.bridge import Bridge, Key
 from vmoc.config import Listener, Settings
 from vmoc.daemon.default_controller import Keeper
 from vmoc.daemon.errors import StartError
+from vmoc.daemon.rack import Rack
 from vmoc.daemon.reloading import Reloader, words
 from vmoc.daemon.watched import Watched
+from vmoc.events import Event, Kind
 from vmoc.model import Endpoint
 from vmoc.mux.core import Mux
 from vmoc.net import southbound, systemd, tls
@@ -94,6 +96,7 @@ class Service:
         await self.keeper.arrange(self.settings.default_controller, self.registry.snapshot)
         self.lag.start(self.loop)
         self.watched.accepting = True
+        self.events.record(Event(Kind.SERVER_STARTED, detail={"boot_id": self.rack.boot_id}))
         systemd.notify("READY=1")
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -129,6 +132,7 @@ class Service:
             seed=int.from_bytes(os.urandom(8)),
         )
         self.edge = Edge(self.core, loop, report=self.events.record, bug=self._bug)
+        self.rack = Rack(self.edge, self.core, self.events)
         self.bridge = Bridge(self._operator_send, loop.call_soon_threadsafe)
         self.edge.use_mirror(self.bridge.sink)
         self.watched = Watched(self.edge, self.core, self.events, self.lag, others=self._fill_in)
@@ -174,6 +178,8 @@ class Service:
     async def _drain(self) -> None:
         """Close everything in an orderly way, within ``DRAIN`` seconds."""
         self.watched.accepting = False
+        self.events.record(Event(Kind.SERVER_STOPPING, detail={"boot_id": self.rack.boot_id}))
+        self.rack.events.close()
         systemd.notify("STOPPING=1")
         self.log.info("draining: controllers are disconnected, flows stay as their slices' fail_mode says")
         deadline = monotonic() + DRAIN

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from vmoc.mux.link import Link
 
 HELD_LIMIT: Final = 1024
+RAW_LIMIT: Final = 512
+"""Bytes of a refused message that are kept for those who want to know what it said."""
 TURN: Final = 1024
 """Messages of one connection before the others have their turn."""
 _EXPENSIVE: Final = {
@@ -347,7 +349,10 @@ class NorthSession:
                 "message": names.message_name(self.version, message[1]),
                 "xid": header.xid_of(message),
                 "error": names.error_name(self.version, *code),
+                "error_type": code[0],
+                "error_code": code[1],
             },
+            raw=message if len(message) <= RAW_LIMIT else message[:8],
         )
 
     def fail(self, message: bytes, code: tuple[int, int], prefix: bytes, now: float) -> None:

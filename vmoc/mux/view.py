@@ -21,7 +21,7 @@ from vmoc.mux.link import Link, LinkState
 from vmoc.openflow import names
 from vmoc.openflow.features import PORT_DOWN, Port
 from vmoc.openflow.header import OF10
-from vmoc.registry import Snapshot
+from vmoc.registry import Placed, Snapshot
 from vmoc.status import (
     Connection,
     DatapathStatus,
@@ -95,6 +95,17 @@ class View:
     def slice(self, name: str) -> Slice | None:
         """The slice as the core has it."""
         return self._snapshot().slices.get(name)
+
+    def slice_ids(self) -> Iterable[str]:
+        """Every slice, disabled ones included."""
+        return self._snapshot().slices
+
+    def placed(self, vlan: int | None, dpid: int | None) -> list[Placed]:
+        """Segments of a VLAN, or those on a switch, of enabled slices; nothing when neither is given."""
+        if vlan is not None:
+            found = self._snapshot().segments_on_vlan(vlan)
+            return [one for one in found if dpid is None or one[1].attachment(dpid) is not None]
+        return list(self._snapshot().segments_on(dpid)) if dpid is not None else []
 
     def places(self, segment: Segment) -> list[Key]:
         """Where a segment is or ought to be: the switches it names, or every one that is known."""

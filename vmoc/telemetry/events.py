@@ -9,8 +9,9 @@ the rest.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -78,9 +79,22 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.SLICE_HELD: "a stored slice clashes with the configuration and has no effect",
     Kind.CONFIG_RELOADED: "configuration reloaded",
     Kind.CONFIG_REJECTED: "configuration rejected; the running one stays",
+    Kind.CALL: "call",
+    Kind.SERVER_STARTED: "VMOC has started",
+    Kind.SERVER_STOPPING: "VMOC is stopping",
 }
 
-_UNTHROTTLED: Final = frozenset({Kind.CONFIG_RELOADED, Kind.CONFIG_REJECTED, Kind.SWITCH_UP, Kind.SWITCH_DOWN})
+_UNTHROTTLED: Final = frozenset(
+    {
+        Kind.CALL,
+        Kind.SERVER_STARTED,
+        Kind.SERVER_STOPPING,
+        Kind.CONFIG_RELOADED,
+        Kind.CONFIG_REJECTED,
+        Kind.SWITCH_UP,
+        Kind.SWITCH_DOWN,
+    }
+)
 _RETRIED: Final = frozenset({Kind.CONTROLLER_FAILED, Kind.VERSION_MISMATCH})
 _BY_KIND_ALONE: Final = frozenset({Kind.SLICE_ADDED, Kind.SLICE_CHANGED, Kind.SLICE_REMOVED, Kind.DATAPATH_STATE})
 
@@ -123,16 +137,19 @@ class EventLog:
         self._log = log
         self._clock = clock
         self._wall = wall
-        self._ring: deque[Recorded] = deque(maxlen=capacity)
+        # Slots by number, not a deque: other threads read it while it is written to.
+        self._ring: list[Recorded | None] = [None] * capacity
         self._sequence = 0
         self._windows: dict[tuple[object, ...], _Window] = {}
-        self._watchers: list[Callable[[Recorded], None]] = []
+        self._watchers: tuple[Callable[[Recorded], None], ...] = ()
+        self._changing = threading.Lock()
+        """Held by those who come and go, never by ``record``."""
 
     def record(self, event: Event) -> None:
         """Number it, keep it, count it, log it, tell the watchers."""
-        self._sequence += 1
-        recorded = Recorded(self._sequence, self._wall(), event)
-        self._ring.append(recorded)
+        recorded = Recorded(self._sequence + 1, self._wall(), event)
+        self._ring[recorded.sequence % len(self._ring)] = recorded
+        self._sequence = recorded.sequence  # only now: readers on other threads rely on what has a number being there
         self.counts[event.kind] += 1
         if self._admit(event):
             self._log.log(LEVELS.get(event.kind, logging.INFO), headline(event), **context(event))
@@ -141,7 +158,18 @@ class EventLog:
 
     def since(self, sequence: int) -> Iterator[Recorded]:
         """What was recorded after ``sequence``, as far as the ring still has it."""
-        return iter([recorded for recorded in self._ring if recorded.sequence > sequence])
+        numbers = range(max(sequence + 1, self.first_sequence), self._sequence + 1)
+        return iter([recorded for number in numbers if (recorded := self.get(number)) is not None])
+
+    def get(self, sequence: int) -> Recorded | None:
+        """The event of that number; None when it is not kept any more, or not there yet. On any thread."""
+        recorded = self._ring[sequence % len(self._ring)]
+        return recorded if recorded is not None and recorded.sequence == sequence else None
+
+    @property
+    def capacity(self) -> int:
+        """How many events are kept."""
+        return len(self._ring)
 
     @property
     def last_sequence(self) -> int:
@@ -151,12 +179,18 @@ class EventLog:
     @property
     def first_sequence(self) -> int:
         """The oldest number still kept; a reader further behind has missed events."""
-        return self._ring[0].sequence if self._ring else self._sequence + 1
+        return max(1, self._sequence - len(self._ring) + 1)
 
     def watch(self, watcher: Callable[[Recorded], None]) -> Callable[[], None]:
-        """Call ``watcher`` for each event from now on; returns what ends that."""
-        self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+        """Call ``watcher`` on the loop for each event from now on; returns what ends that. On any thread."""
+        with self._changing:
+            self._watchers = (*self._watchers, watcher)
+
+        def end() -> None:
+            with self._changing:
+                self._watchers = tuple(one for one in self._watchers if one is not watcher)
+
+        return end
 
     def tick(self) -> None:
         """End windows that are over and log what they withheld; call about once a second."""
