@@ -66,6 +66,7 @@ GROUPS: Final[dict[Group, tuple[Kind, ...]]] = {
         Kind.SWITCH_REFUSED,
         Kind.SWITCH_ERROR,
         Kind.PORT_CHANGED,
+        Kind.PIPELINE,
         Kind.FOREIGN_FLOW,
     ),
     Group.CONTROLLER: (
