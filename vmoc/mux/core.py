@@ -225,10 +225,16 @@ class Mux:
             switch.session.report(Kind.PIPELINE, text, switch.offers.name)
 
     def _forget_absent(self, now: float) -> None:
-        """Switches that left are kept for their flows, but not without bound."""
-        absent = [key for key, switch in self._switches.items() if switch.session is None]
-        for key in absent[: max(0, len(absent) - ABSENT_SWITCHES)]:
-            for datapath in self._switches.pop(key).datapaths.values():
+        """Switches that left are kept for their flows, but not without bound, and not those that never came up."""
+        absent = [switch for switch in self._switches.values() if switch.session is None]
+        doomed = [switch for switch in absent if not switch.remembers]
+        excess = len(absent) - len(doomed) - ABSENT_SWITCHES
+        if excess > 0:  # whoever invents switches drives out none that slices have flows on
+            known = (switch for switch in absent if switch.remembers)
+            doomed += sorted(known, key=lambda switch: (switch.holds_something, switch.since))[:excess]
+        for switch in doomed:
+            del self._switches[switch.key]
+            for datapath in switch.datapaths.values():
                 self._links.drop_all(datapath, now)
 
     # -- north -------------------------------------------------------------------------------------

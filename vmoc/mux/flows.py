@@ -44,7 +44,7 @@ _JUST_BELOW_GUARDS: Final = b"\xff\xfe"
 class Entry:
     """One flow. ``data`` is the controller's FLOW_MOD (after a modify: with the new actions in place)."""
 
-    __slots__ = ("alive", "data", "floods", "identity", "previous", "serial")
+    __slots__ = ("alive", "data", "floods", "identity", "previous", "rewritten", "serial")
 
     def __init__(self, serial: int, identity: bytes, data: bytes, floods: bool, previous: Entry | None = None) -> None:
         self.serial = serial
@@ -54,6 +54,8 @@ class Entry:
         self.previous = previous
         """What it replaces, until the switch is known to have accepted it."""
         self.alive = True
+        self.rewritten = False
+        """Whether a MODIFY_STRICT was ever written for it: in 1.0 that adds the entry if it has just expired."""
 
     @property
     def table(self) -> int:
@@ -300,6 +302,7 @@ class FlowTable:
         else:
             data = old[: _body13(old)] + new[_body13(new) :]
         self._set(entry, data, change.floods)
+        entry.rewritten = True
         return Change(entry, old, floods, data)
 
     def _write(self, change: FlowChange, command: int, cookie: int, mask: int = 0) -> bytes:
@@ -345,6 +348,7 @@ class FlowTable:
 
     def reissue(self, entry: Entry, body: bytes) -> bytes:
         """New physical actions for an entry whose FLOOD now leads elsewhere; counters stay."""
+        entry.rewritten = True
         common = {"cookie": self.cookie(entry), "priority": entry.priority}
         if self.version == 1:
             return f10.flow_mod(0, entry.match, v10.MODIFY_STRICT, flags=v10.SEND_FLOW_REM, actions=body, **common)

@@ -284,7 +284,10 @@ class MeterTable:
             physical = self.ids[change.meter]
             message = g13.meter_mod(0, change.command, change.flags, physical, change.bands)
             return [MeterStep(message, change.meter, physical, change.command)]
-        doomed = list(self.ids) if change.meter == g13.METER_ALL else [change.meter]
+        return self.remove(list(self.ids) if change.meter == g13.METER_ALL else [change.meter])
+
+    def remove(self, doomed: Iterable[int]) -> list[MeterStep]:
+        """DELETEs of some meters; they are out of the shadow, their physical ids not yet back in the pool."""
         steps = []
         for virtual in doomed:
             if virtual in self.ids:

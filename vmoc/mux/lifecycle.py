@@ -241,12 +241,13 @@ def controller_left(switch: Switch, datapath: VirtualDatapath, now: float) -> No
     datapath.generation = None
     if datapath.fail_mode is FailMode.FLUSH:
         _delete_own(switch, datapath, now)
+        objects.clear(switch, datapath, now)
     else:
         await_controller(switch, datapath, now)
 
 
 def _delete_own(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
-    """Delete the slice's flows and leave the guards."""
+    """Delete the slice's flows; leave the guards, and its groups and meters."""
     entries = list(datapath.flows.by_serial.values())
     for entry in entries:
         datapath.flows.kill(entry)

@@ -181,6 +181,34 @@ def revet(switch: Switch, datapath: VirtualDatapath, now: float) -> list[Entry]:
     return gone
 
 
+def clear(switch: Switch, datapath: VirtualDatapath, now: float) -> None:
+    """Delete every group, those that lead to others first, and every meter. The flows have been deleted before."""
+
+    def send(message: bytes, refused: Callable[[bytes, float], None]) -> None:
+        switch.send(message, Request(Expected.NOTHING, None, message, at=now, done=refused), datapath, now)
+
+    def exists(step: GroupStep, error: bytes, when: float) -> None:
+        datapath.groups.take_back(step)
+
+    for step in datapath.groups.remove(list(datapath.groups.groups)):
+        send(step.message, partial(exists, step))
+    meters = datapath.meters.remove(list(datapath.meters.ids))
+    deleted = {step.physical for step in meters}
+
+    def stays(step: MeterStep, error: bytes, when: float) -> None:
+        datapath.meters.take_back(step)
+        deleted.discard(step.physical)
+
+    def confirmed(_: bytes, when: float) -> None:
+        for physical in deleted:
+            switch.meter_pool.free(physical)
+
+    for each in meters:
+        send(each.message, partial(stays, each))
+    if meters:
+        switch.after_barrier(confirmed, now, datapath)
+
+
 def _fits(datapath: VirtualDatapath, group: Group) -> bool:
     change = group.data[:8] + v10.MODIFY.to_bytes(2, "big") + group.data[10:]
     if not isinstance(vet_group_mod(datapath.grant, change), Refusal):

@@ -43,7 +43,10 @@ LONGEST_DUMP: Final = 64 << 20
 LONGEST_ANSWER: Final = 8 << 20
 """Bytes of a flow dump, and of any other answer, that a switch may give before it is not believed."""
 MALFORMED_ERRORS: Final = (Refused, StructError, ValueError, IndexError, KeyError, OverflowError)
+PORTS_KEPT: Final = 256
+"""Ports of a switch that is away; of one that has more, none are remembered until it is back."""
 _PORT_ADD, _PORT_DELETE = 0, 1
+_REMOVED_BY_DELETE: Final = 2
 _NO_ANSWER: Final = (1, 1)
 """The error that stands for an answer that never came."""
 _COMMON: Final = (header.EXPERIMENTER, header.FEATURES_REPLY, header.GET_CONFIG_REPLY)
@@ -89,6 +92,8 @@ class Switch:
         """VLANs whose slices went while the switch was away: what it holds of them is deleted when it is back."""
         self.pending: Pending[Sent] = Pending(hub.random.randrange(1, 1 << 31))
         self.up = False
+        self.ever_up = False
+        """Whether it was up before its present connection."""
         self.since = 0.0
         self.heard = 0.0
         """When it was last heard on a connection that is over; 0: never."""
@@ -116,6 +121,16 @@ class Switch:
         self._sweep: Alarm | None = None
 
     # -- tags --------------------------------------------------------------------------------------
+
+    @property
+    def remembers(self) -> bool:
+        """Whether something would be lost if it were forgotten while it is away."""
+        return self.ever_up or bool(self.left) or self.holds_something
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether some slice has flows, groups or meters on it."""
+        return any(each.flows.by_serial or each.groups.ids or each.meters.ids for each in self.datapaths.values())
 
     def allocate_tag(self) -> int:
         """A 16-bit tag no live datapath of this switch has; 0, 0xfffe and 0xffff are not for slices."""
@@ -397,10 +412,13 @@ class Switch:
         if datapath is None or entry is None:
             self.hub.counters.unrouted["FLOW_REMOVED"] += 1
             return
+        reason = message[58] if version == OF10 else message[18]
+        if version == OF10 and entry.rewritten and entry.alive and reason != _REMOVED_BY_DELETE:
+            # A modify that was on its way when it expired has added it anew: the order now is modify, then expiry.
+            self.send_own(datapath.flows.delete_strict(entry), now, datapath)
         datapath.flows.forget(entry)
         if not virtual_flags(version, entry.data) & v10.SEND_FLOW_REM:
             return
-        reason = message[58] if version == OF10 else message[18]
         told = upward.flow_removed(version, message, entry)
         for session in datapath.sessions:
             if session.masks.wants(session.masks.flow_removed, session.role, reason):
@@ -462,6 +480,10 @@ class Switch:
 
     def detached(self, now: float, why: str = "its switch is not connected") -> None:
         """The connection is gone: the virtual switches are too, what they had installed stays known."""
+        self.ever_up = self.ever_up or self.up
+        self.features_message, self.port_messages = b"", ()
+        if not self.ever_up or len(self.ports) > PORTS_KEPT:
+            self.ports = {}  # anybody can invent a DPID, and ports by the hundred thousand
         if self.session is not None:
             self.heard = self.session.heard
         self.session, self.cid, self.up, self.congested = None, -1, False, False

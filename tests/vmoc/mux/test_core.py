@@ -341,6 +341,77 @@ def test_switches_that_left_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyP
 
 
 @BOTH
+def test_switches_that_were_made_up_drive_out_none_with_flows(version: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(core, "ABSENT_SWITCHES", 3)
+    book = Playbook((piece("everywhere", 9, dpid=None),))
+    for dpid in (1, 2):
+        real = book.switch(version, dpid)
+        book.at("everywhere", dpid).add(2)
+        book.advance(2)
+        real.close()
+    for dpid in range(100, 120):
+        book.switch(version, dpid).close()
+        book.advance(1)
+    kept = [each["dpid"] for each in book.mux.describe()["switches"]]  # type: ignore[attr-defined]
+    assert kept == ["0x0000000000000001", "0x0000000000000002", "0x0000000000000077"]
+
+
+def ports_so_far(first: int, count: int) -> bytes:
+    """PORT_DESC of ``count`` invented ports, and more to come."""
+    port = b"".join(
+        number.to_bytes(4, "big") + bytes(4) + bytes(6) + bytes(2) + b"p".ljust(16, b"\0") + bytes(32)
+        for number in range(first, first + count)
+    )
+    return (13).to_bytes(2, "big") + b"\0\1" + bytes(4) + port
+
+
+def test_what_an_invented_switch_says_of_ports_is_not_kept():
+    """It never finishes its handshake; thousands of ports, then the next DPID."""
+    book = Playbook((piece("everywhere", 9, dpid=None),))
+    for dpid in (1, 2):
+        switch = book.dial_in(version=V13, dpid=dpid)
+        switch.hold("stats_reply")
+        switch.send(of.hello(V13, 1, (V13,)))
+        (asked,) = [m for m in switch.log("stats_request") if m.body[:2] == b"\0\x0d"]
+        for part in range(3):
+            switch.send(of.message(V13, "stats_reply", ports_so_far(1 + part * 900, 900), asked.xid))
+        (inside,) = book.mux._switches.values()
+        assert len(inside.ports) == 2700
+        switch.close()
+        assert not book.mux._switches and not inside.ports
+        assert book.mux.describe()["switches"] == []
+        assert not book.mux._links._links
+
+
+@BOTH
+def test_one_that_was_up_before_is_remembered_when_it_fails_to_come_up_again(version: int):
+    book, switch = scene(version)
+    book.at("alice").add(2)
+    book.advance(2)
+    switch.close()
+    again = book.dial_in(model=switch.model)
+    again.hold("stats_reply")
+    again.send(of.hello(version, 1, switch.model.versions))
+    assert not book.mux.describe()["switches"][0]["up"]  # type: ignore[index]
+    again.close()
+    switch.model.hold = set()
+    book.switch(model=switch.model)
+    book.advance(2)
+    assert len(book.at("alice").flow_stats()) == 1, "its flow is still known"
+
+
+@BOTH
+@pytest.mark.parametrize(("count", "kept"), [(256, 256), (257, 0)])
+def test_ports_of_a_switch_that_is_away(version: int, count: int, kept: int):
+    book, switch = scene(version, ports=range(1, count))  # and LOCAL
+    switch.close()
+    ((away,),) = (book.mux._switches.values(),)
+    assert len(away.ports) == kept and not away.port_messages and not away.features_message
+    book.switch(model=switch.model)
+    assert len(away.ports) == count
+
+
+@BOTH
 def test_nothing_is_left_of_connections_that_ended(version: int):
     book, switch = scene(version)
     for _ in range(20):

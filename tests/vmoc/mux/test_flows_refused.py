@@ -281,3 +281,51 @@ def test_a_delete_that_was_refused_after_its_barrier_keeps_what_it_revives(versi
     switch.error(message, 1, 6)
     flows.forget_dead([], book.now + LINGER)
     assert [flows.find(flows.cookie(e)) for e in flows.by_identity.values()] == [entry]
+
+
+# -- a modify that meets an expiry -----------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("command", ["modify", "modify_strict"])
+def test_a_modify_that_comes_just_after_the_expiry_leaves_nothing(version: int, command: str):
+    """In 1.0 the switch then adds the entry, without timeouts and unknown to anybody."""
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, idle=1, flags=1)
+    (entry,) = switch.flows(100)
+    book.advance(2)
+    book.clear()
+    switch.answering = False
+    a.add(3, command=command, eth_dst=X, flags=1)
+    modify = switch.take_one("flow_mod")
+    entry = switch.flows(100)[0]
+    switch.model.table.entries.remove(entry)
+    switch.does(lambda model: model._handle(model.peers[-1], modify))
+    assert len(switch.flows(100)) == (1 if version == V10 else 0), "as 1.0 and 1.3 say"
+    switch.answering = True
+    cookie = entry.cookie.to_bytes(8, "big")
+    removed = bytes.fromhex("0064") + bytes(20)  # priority; a reason and counters
+    if version == V10:
+        body = entry.match_raw + cookie + removed[:2] + bytes(2) + bytes(12) + bytes(16)
+    else:
+        body = cookie + removed[:2] + bytes(2) + bytes(28) + entry.match_raw
+    switch.send(of.message(version, "flow_removed", body))
+    assert [m.name for m in a.take()] == ["flow_removed"], "once, however it came about"
+    assert not switch.flows(100) and len(table(book)) == 0
+    a.add(2, eth_dst=X)
+    assert len(switch.flows(100)) == 1
+
+
+def test_an_entry_that_only_expires_costs_no_message():
+    book, switch = scene(V10)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, flags=1)
+    a.add(2, eth_dst=Y, flags=1)
+    a.add(3, command="modify_strict", eth_dst=Y)
+    a.add(2, eth_dst=Y, flags=1)
+    book.advance(2)
+    book.clear()
+    for entry in switch.flows(100):
+        switch.does(lambda model, entry=entry: model.expire(entry))
+    assert len(a.take("flow_removed")) == 2 and not switch.log("flow_mod")

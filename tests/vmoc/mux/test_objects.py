@@ -8,6 +8,7 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
+from tests.emulation.layout import Message
 from tests.vmoc.mux.groupwire import (
     ADD,
     ALL,
@@ -30,9 +31,20 @@ from tests.vmoc.mux.groupwire import (
     meters,
     out,
 )
-from tests.vmoc.mux.playbook import ALICE, BOB, TINA, V13, scene, with_limits, with_segment
+from tests.vmoc.mux.playbook import (
+    ALICE,
+    BOB,
+    TINA,
+    V10,
+    V13,
+    Playbook,
+    SwitchEnd,
+    scene,
+    with_limits,
+    with_segment,
+)
 from vmoc.events import Kind
-from vmoc.model import Attachment, Policy, Timers
+from vmoc.model import Attachment, FailMode, Policy, Timers
 from vmoc.mux import objects
 from vmoc.mux.groups import SLOT_MAX, SLOT_SHIFT
 
@@ -522,3 +534,70 @@ def test_features_of_a_switch_that_cannot_count() -> None:
     short = of.message(V13, "stats_reply", struct.pack("!HH4x", 8, 0) + bytes(8), 1)
     assert objects.parse_group_features(short) is None
     assert objects.parse_meter_features(short) is None
+
+
+# -- fail_mode flush ---------------------------------------------------------------------------------
+
+
+def flushed(refuse: str | None = None) -> tuple[Playbook, SwitchEnd, list[Message]]:
+    """Alice with chained groups, a meter and a flow on both, whose last controller has left; what the switch got."""
+    book, switch = scene(V13, with_segment(ALICE, fail_mode=FailMode.FLUSH), BOB)
+    alice, bob = book.at("alice"), book.at("bob")
+    group_mod(alice, 1, TO2)
+    group_mod(alice, 2, bucket(of.group(1)))
+    meter_mod(alice, 7)
+    alice.flow_mod(instructions=meter(7) + of.apply_actions(of.group(2)))
+    group_mod(bob, 1, TO2)
+    meter_mod(bob, 7)
+    book.advance(2)
+    book.clear()
+    book.accept = False
+    if refuse:
+        switch.answering = False
+    alice.close()
+    written = [m for m in switch.inbox if m.name in ("flow_mod", "group_mod", "meter_mod")]
+    if refuse:
+        switch.error(next(m for m in written if m.name == refuse), 1, 5)
+    return book, switch, written
+
+
+def test_the_flush_takes_groups_and_meters_along_after_the_flows() -> None:
+    book, switch, written = flushed()
+    assert [m.name for m in written] == ["flow_mod", "group_mod", "group_mod", "meter_mod"]
+    second, first = (change(m)[1] & 0xFFFFF for m in written[1:3])
+    assert (second, first) == (2, 1), "the one that leads to the other goes first"
+    assert not switch.flows(100) and len(switch.model.groups) == 1 and len(switch.model.meters) == 1, "bob's stay"
+    (inside,) = book.mux._switches.values()
+    assert len(inside.meter_pool.taken) == 1, "after the barrier the id is free"
+    book.accept = True
+    book.advance(10)
+    alice = book.at("alice")
+    assert group_desc(alice) == {} and meters(alice) == {}
+    group_mod(alice, 1, TO2)
+    meter_mod(alice, 7)
+    assert not alice.errors(), "the numbers are free, and so is the quota"
+    assert group_desc(book.at("bob")).keys() == {1}
+
+
+def test_a_flush_in_1_0_knows_no_groups() -> None:
+    book, switch = scene(V10, with_segment(ALICE, fail_mode=FailMode.FLUSH), BOB)
+    book.at("alice").add(2)
+    book.clear()
+    book.accept = False
+    book.at("alice").close()
+    assert {m.name for m in switch.inbox} == {"flow_mod", "barrier_request"}
+
+
+@pytest.mark.parametrize("what", ["group_mod", "meter_mod"])
+def test_what_the_switch_keeps_stays_known(what: str) -> None:
+    book, switch, written = flushed(what)
+    switch.answering = True
+    (inside,) = book.mux._switches.values()
+    datapath = inside.datapaths[100]
+    if what == "group_mod":
+        assert set(datapath.groups.ids) == {2} and not datapath.meters.ids
+    else:
+        assert set(datapath.meters.ids) == {7} and not datapath.groups.ids
+    for message in switch.take("barrier_request"):
+        switch.send(of.message(V13, "barrier_reply", b"", message.xid))
+    assert len(inside.meter_pool.taken) == (1 if what == "group_mod" else 2), "its id is given to nobody"
