@@ -51,11 +51,12 @@ class Wire:
         self.interface = interface
         self.heard: list[bytes] = []
         with contextlib.nullcontext() if namespace is None else namespace.entered():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+            # Without a protocol it hears nothing until it is bound; with one, every interface.
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             try:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
                 self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-                self._socket.bind((interface, 0))
+                self._socket.bind((interface, _ETH_P_ALL))
                 self._socket.setblocking(False)
             except OSError:
                 self._socket.close()

@@ -134,8 +134,8 @@ def _queue(switch: EmulatedSwitch, body: bytes) -> list[bytes]:
             if wanted in (number, every) and queue in (each, 0xFFFFFFFF):
                 head = struct.pack("!H2xI" if v10 else "!II", number, each) + struct.pack("!QQQ", 1000, 10, 0)
                 rows.append(head if v10 else head + struct.pack("!II", 60, 0))
-    if not rows:
-        raise FlowError(*((5, 0) if v10 else (9, 0)))
+    if not rows and (wanted, queue) != (every, 0xFFFFFFFF) and (wanted not in switch.ports or queue != 0xFFFFFFFF):
+        raise FlowError(5 if v10 else 9, 0 if wanted not in (every, *switch.ports) else 1)
     return rows
 
 

@@ -134,6 +134,10 @@ class Pipeline:
                 return retag(frame, vid=int.from_bytes(body[4:6], "big"))
             if kind == 2:
                 return retag(frame, pcp=body[4])
+            if kind == 4:
+                return frame[:6] + body[4:10] + frame[12:]
+            if kind == 5:
+                return body[4:10] + frame[6:]
             return untag(frame) if kind == 3 else frame
         if kind == 17:
             return frame[:12] + body[4:6] + b"\0\0" + frame[12:]

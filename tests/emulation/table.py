@@ -87,6 +87,11 @@ def same(a: Match, b: Match) -> bool:
     return a.keys() == b.keys() and all(a[n][1] == b[n][1] and not (a[n][0] ^ b[n][0]) & a[n][1] for n in a)
 
 
+def hit(match: Match, fields: dict[str, int]) -> bool:
+    """Whether a packet with these fields satisfies a match."""
+    return all(name in fields and not (fields[name] ^ value) & mask for name, (value, mask) in match.items())
+
+
 class FlowError(Exception):
     """Refused; ``args`` are the OpenFlow error type and code."""
 
@@ -187,8 +192,7 @@ class FlowTable:
         best: Entry | None = None
         for entry in self.entries:
             if entry.table == table and (best is None or entry.priority > best.priority):
-                hit = all(n in fields and not (fields[n] ^ value) & mask for n, (value, mask) in entry.match.items())
-                best = entry if hit else best
+                best = entry if hit(entry.match, fields) else best
         return best
 
     def removed_message(self, entry: Entry, reason: int) -> bytes:
