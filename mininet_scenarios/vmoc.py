@@ -41,7 +41,8 @@ class Vmoc:
 
     def write(self, configuration: Mapping[str, Any]) -> None:
         """Write the configuration (JSON is YAML); ``reload`` makes it count."""
-        self.file.write_text(json.dumps(configuration, indent=2) + "\n")
+        whole = {"state": {"path": ":memory:"}} | dict(configuration)  # nothing of a story outlives it
+        self.file.write_text(json.dumps(whole, indent=2) + "\n")
 
     def start(self) -> Vmoc:
         """Start it and wait until every listener is open. Raises ``RuntimeError`` with its last words if it ends."""

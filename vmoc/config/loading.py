@@ -22,6 +22,7 @@ from vmoc.config.settings import (
     Settings,
     TlsFiles,
     Vlans,
+    default_state_path,
     user_state_path,
 )
 from vmoc.config.slices import read_slices, to_slice
@@ -123,4 +124,6 @@ def _grpc_tls(reader: Reader, section: schema.GrpcTlsSection | None) -> GrpcTlsF
 
 
 def _state_path(reader: Reader, path: str) -> str:
+    if reader.get(("state", "path")) is None:
+        return default_state_path()
     return path if path == IN_MEMORY else str(reader.folder / path)

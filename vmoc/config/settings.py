@@ -108,6 +108,12 @@ class Settings:
     slices: tuple[Slice, ...] = ()
 
 
+def default_state_path() -> str:
+    """The state file when the configuration names none: the system's where we may write, else the user's."""
+    ours = os.geteuid() == 0 or os.access(os.path.dirname(SYSTEM_STATE), os.W_OK)
+    return SYSTEM_STATE if ours else user_state_path()
+
+
 def user_state_path() -> str:
     """The state file when no configuration file is given: under ``$XDG_DATA_HOME``, else ``~/.local/share``."""
     base = os.environ.get("XDG_DATA_HOME", "")

@@ -7,17 +7,33 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from vmoc.config import DefaultController
-from vmoc.model import Endpoint
+from vmoc.model import Endpoint, Slice
 from vmoc.net.supervise import Supervisor
-from vmoc.registry import Snapshot
+from vmoc.registry import Plan, Snapshot
 from vmoc.telemetry import logs
 
 COMMAND: Final = (sys.executable, "-m", "vmoc.apps.learning_switch", "--port", "0", "--follow-stdin")
 
 
-def is_needed(snapshot: Snapshot) -> bool:
-    """Whether some segment of an enabled slice names no controller."""
-    return any(not segment.controllers for one in snapshot.slices.values() if one.enabled for segment in one.segments)
+def needs(one: Slice | None) -> bool:
+    """Whether some segment of the slice, if it is enabled, names no controller."""
+    return one is not None and one.enabled and any(not segment.controllers for segment in one.segments)
+
+
+class Need:
+    """Counts the slices that need a default controller, plan by plan: looking at all of them would take its time."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._count = sum(map(needs, snapshot.slices.values()))
+
+    def follow(self, plan: Plan) -> None:
+        """The plan was adopted."""
+        before, after = plan.base.slices, plan.snapshot.slices
+        for name in (*plan.added, *plan.changed, *plan.removed):
+            self._count += needs(after.get(name)) - needs(before.get(name))
+
+    def __bool__(self) -> bool:
+        return self._count > 0
 
 
 class Keeper:
@@ -40,9 +56,9 @@ class Keeper:
         """The child's process id while it runs."""
         return self._supervisor.pid if self._supervisor is not None else None
 
-    async def arrange(self, wanted: DefaultController, snapshot: Snapshot) -> None:
+    async def arrange(self, wanted: DefaultController, needed: bool) -> None:
         """Make it so: the built-in one while it is needed, the configured one, or none."""
-        if wanted.mode == "builtin" and is_needed(snapshot):
+        if wanted.mode == "builtin" and needed:
             if self._supervisor is None:
                 self._supervisor = Supervisor(
                     self._command, ready=self._ready, gone=self._gone, log=logs.get("default_controller").info

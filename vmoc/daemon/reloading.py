@@ -12,29 +12,29 @@ from typing import Final
 
 from vmoc.config import ConfigError, Settings, load
 from vmoc.events import Event, Kind
-from vmoc.model import Origin
 from vmoc.net.threads import in_thread
-from vmoc.registry import Conflict, Plan, Registry, Snapshot
+from vmoc.registry import Conflict, Plan
 from vmoc.telemetry import logs
 
-LIVE: Final = frozenset({"slices", "limits", "default_controller"})
+LIVE: Final = frozenset({"slices", "limits", "default_controller", "vlans"})
 """Settings a reload applies; the others need a restart. (Limits arrive merged into the slices.)"""
 
 
 class Reloader:
     """Reads the file again when ``wanted`` is set.
 
-    ``adopt(settings, snapshot)`` is called on the loop with what is to run
-    from now on. Slices of other origins than the file are left alone.
+    ``change`` makes the file's slices those of the settings, or changes
+    nothing if they clash with others; it blocks, and is called from a thread.
+    ``applied`` is called on the loop with what runs from now on.
     """
 
     def __init__(
         self,
         started_with: Settings,
         path: Path | None,
-        registry: Registry,
         *,
-        adopt: Callable[[Settings, Snapshot], Awaitable[None]],
+        change: Callable[[Settings], Plan],
+        applied: Callable[[Settings], Awaitable[None]],
         report: Callable[[Event], None],
         bug: Callable[[str, BaseException], None],
     ) -> None:
@@ -42,16 +42,11 @@ class Reloader:
         self.results: Counter[str] = Counter()
         self._started_with = started_with
         self._path = path
-        self._registry = registry
-        self._adopt = adopt
+        self._change = change
+        self._applied = applied
         self._report = report
         self._bug = bug
         self._log = logs.get("daemon")
-
-    def plan(self, settings: Settings) -> Plan:
-        """What the settings' slices would change."""
-        sharing = self._started_with.policy.vlan_port_sharing
-        return self._registry.plan(settings.slices, origin=Origin.FILE, sharing=sharing)
 
     async def run(self) -> None:
         """Reload whenever it is wanted, for ever."""
@@ -71,14 +66,14 @@ class Reloader:
         try:
             # Reading and planning many thousand slices takes seconds: not on the loop.
             settings = await in_thread(load, self._path)
-            plan = await in_thread(self.plan, settings)
+            plan = await in_thread(self._change, settings)
         except ConfigError as exc:
             self._reject([str(problem) for problem in exc.problems])
             return
         if plan.conflicts:
             self._reject([words(conflict) for conflict in plan.conflicts])
             return
-        await self._adopt(settings, self._registry.adopt(plan))
+        await self._applied(settings)
         counts = {"added": len(plan.added), "changed": len(plan.changed), "removed": len(plan.removed)}
         self.results["applied"] += 1
         summary = ", ".join(f"{count} {what}" for what, count in counts.items())

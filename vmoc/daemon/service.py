@@ -21,10 +21,11 @@ from typing import Any, Final
 
 from vmoc.apps.bridge import Bridge, Key
 from vmoc.config import Listener, Settings
-from vmoc.daemon.default_controller import Keeper
+from vmoc.daemon.default_controller import Keeper, Need
 from vmoc.daemon.errors import StartError
 from vmoc.daemon.rack import Rack
-from vmoc.daemon.reloading import Reloader, words
+from vmoc.daemon.reloading import Reloader
+from vmoc.daemon.slices import Slices
 from vmoc.daemon.watched import Watched
 from vmoc.events import Event, Kind
 from vmoc.model import Endpoint
@@ -35,7 +36,7 @@ from vmoc.net.northbound import Dialler
 from vmoc.net.southbound import Listening
 from vmoc.net.threads import in_thread
 from vmoc.net.wire import format_peer
-from vmoc.registry import Registry, Snapshot
+from vmoc.registry import Plan
 from vmoc.telemetry import logs, metrics
 from vmoc.telemetry.endpoint import MetricsEndpoint
 from vmoc.telemetry.events import EventLog
@@ -55,7 +56,6 @@ class Service:
         self, settings: Settings, config_path: Path | None, apps: Sequence[str], writer: logs.LogWriter
     ) -> None:
         self.settings = settings
-        self.registry = Registry()
         self.log = logs.get("daemon")
         self.events = EventLog(logs.get("events"))
         self.lag = LoopLag()
@@ -67,12 +67,16 @@ class Service:
         self._listeners: list[southbound.Listener] = []
         self._endpoint: MetricsEndpoint | None = None
         self._multiplexer: Any = None
+        self.slices = Slices(settings, report=self.events.record)
+        self._need: Need
+        self._need_changed = asyncio.Event()
+        self._arranging = asyncio.Lock()
         self.keeper = Keeper(self._use_default_controller)
         self.reloader = Reloader(
             settings,
             config_path,
-            self.registry,
-            adopt=self._adopt,
+            change=self.slices.change,
+            applied=self._applied,
             report=self.events.record,
             bug=self._crashed,
         )
@@ -81,19 +85,23 @@ class Service:
 
     async def serve(self) -> int:
         """Start, run until told to stop, drain. Raises ``StartError``."""
-        self._build(asyncio.get_running_loop(), self._first_snapshot())
+        loop = asyncio.get_running_loop()
+        self.slices.open(loop)
+        self._build(loop)
         self._catch_signals()  # before anybody can see a port open and take us for ready
         try:
             self._open(self.settings)
         except (tls.TlsFilesError, southbound.ListenError) as exc:
             self._close_listeners()
+            self.slices.close()
             raise StartError([str(exc)], 2 if isinstance(exc, tls.TlsFilesError) else 1) from exc
         for listener in self._listeners:
             listener.start()
         self._banner()
-        chores = [asyncio.create_task(chore) for chore in (self._housekeeping(), self.reloader.run())]
+        running = (self._housekeeping(), self.reloader.run(), self.slices.expire(), self._follow_need())
+        chores = [asyncio.create_task(chore) for chore in running]
         apps = asyncio.create_task(self._start_apps())
-        await self.keeper.arrange(self.settings.default_controller, self.registry.snapshot)
+        await self._arrange()
         self.lag.start(self.loop)
         self.watched.accepting = True
         self.events.record(Event(Kind.SERVER_STARTED, detail={"boot_id": self.rack.boot_id}))
@@ -111,17 +119,13 @@ class Service:
             await asyncio.gather(apps, return_exceptions=True)
         return self._exit_code
 
-    def _first_snapshot(self) -> Snapshot:
-        plan = self.reloader.plan(self.settings)
-        if plan.conflicts:
-            raise StartError([f"the configuration contradicts itself: {words(c)}" for c in plan.conflicts], 2)
-        return self.registry.adopt(plan)
-
-    def _build(self, loop: asyncio.AbstractEventLoop, snapshot: Snapshot) -> None:
+    def _build(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         loop.set_exception_handler(self._unhandled)
         _raise_file_limit()
         settings = self.settings
+        snapshot = self.slices.book.snapshot
+        self._need = Need(snapshot)
         self.core = Mux(
             snapshot,
             versions=settings.versions,
@@ -135,6 +139,7 @@ class Service:
         self.rack = Rack(self.edge, self.core, self.events)
         self.bridge = Bridge(self._operator_send, loop.call_soon_threadsafe)
         self.edge.use_mirror(self.bridge.sink)
+        self.slices.connect(self.edge.call, self._adopt)
         self.watched = Watched(self.edge, self.core, self.events, self.lag, others=self._fill_in)
 
     def _open(self, settings: Settings) -> None:
@@ -171,7 +176,7 @@ class Service:
             self.log.info(f"metrics are at http://{address}/metrics", address=address)
         self.log.info(
             "experimenters' controllers are dialled by VMOC: they listen where their slices say",
-            slices=len(self.registry.snapshot.slices),
+            slices=len(self.slices.book.snapshot.slices),
             version=metrics.version_of("vmoc"),
         )
 
@@ -207,6 +212,7 @@ class Service:
         self.bridge.close()
         if self._endpoint is not None:
             await in_thread(self._endpoint.close)
+        await in_thread(self.slices.close)
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
@@ -226,10 +232,27 @@ class Service:
             await asyncio.sleep(1.0)
             self.events.tick()
 
-    async def _adopt(self, settings: Settings, snapshot: Snapshot) -> None:
-        self.edge.run(lambda: self.core.adopt(snapshot, monotonic()))
+    def _adopt(self, plan: Plan) -> None:
+        """The slices have changed; called by the edge, which then pumps."""
+        needed = bool(self._need)
+        self.core.adopt(plan.snapshot, monotonic(), (*plan.added, *plan.changed, *plan.removed))
+        self._need.follow(plan)
+        if bool(self._need) != needed:
+            self._need_changed.set()
+
+    async def _applied(self, settings: Settings) -> None:
         self.settings = settings
-        await self.keeper.arrange(settings.default_controller, snapshot)
+        await self._arrange()
+
+    async def _arrange(self) -> None:
+        async with self._arranging:
+            await self.keeper.arrange(self.settings.default_controller, bool(self._need))
+
+    async def _follow_need(self) -> None:
+        while True:
+            await self._need_changed.wait()
+            self._need_changed.clear()
+            await self._arrange()
 
     def _use_default_controller(self, endpoint: Endpoint | None) -> None:
         self.edge.run(lambda: self.core.set_default_controller(endpoint, monotonic()))
@@ -265,7 +288,7 @@ class Service:
 
     def _fill_in(self, reading: metrics.Reading) -> None:
         reading.reloads = dict(self.reloader.results)
-        reading.slices = len(self.registry.snapshot.slices)
+        reading.slices = len(self.slices.book)
         reading.log_lines_lost = self._writer.lost
         reading.default_controller_restarts = self.keeper.restarts
 

@@ -43,8 +43,8 @@ class Rules:
     vlans: Vlans = Vlans()
 
 
-def rules_of(settings: Settings) -> Rules:
-    """The rules that those settings make."""
+def rules_of(settings: Settings, vlans: Vlans | None = None) -> Rules:
+    """The rules that those settings make, with other ``vlans`` if given."""
     own = [
         OwnAddress(one.address, one.port, f"openflow.listen[{index}]") for index, one in enumerate(settings.listeners)
     ]
@@ -55,7 +55,7 @@ def rules_of(settings: Settings) -> Rules:
         own=tuple(own),
         tls=settings.tls is not None,
         sharing=settings.policy.vlan_port_sharing,
-        vlans=settings.vlans,
+        vlans=settings.vlans if vlans is None else vlans,
     )
 
 

@@ -128,8 +128,15 @@ def test_no_file_is_all_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert load(None).state_path == str(tmp_path / "home" / ".local" / "share" / "vmoc" / "vmoc.db")
 
 
-def test_an_empty_mapping_is_the_system_defaults(tmp_path: Path) -> None:
+def test_an_empty_mapping_is_the_system_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     assert load(write(tmp_path, "{}")) == Settings(state_path="/var/lib/vmoc/vmoc.db")
+    monkeypatch.setattr("os.geteuid", lambda: 1)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert load(write(tmp_path, "state:")).state_path == str(tmp_path / "vmoc" / "vmoc.db")
+    monkeypatch.setattr("os.access", lambda path, mode: path == "/var/lib/vmoc")
+    assert load(write(tmp_path, "{}")).state_path == "/var/lib/vmoc/vmoc.db"
 
 
 def test_keys_without_a_value_count_as_left_out(tmp_path: Path) -> None:

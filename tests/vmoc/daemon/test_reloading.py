@@ -13,8 +13,10 @@ from vmoc.config import Settings, load
 from vmoc.daemon import reloading
 from vmoc.daemon.reloading import LIVE, Reloader, needs_restart
 from vmoc.events import Event, Kind
-from vmoc.model import Limits, Origin, Segment, Slice, Timers
+from vmoc.ledger import SliceBook
+from vmoc.model import Limits, Segment, Slice, Timers
 from vmoc.registry import Registry, Snapshot
+from vmoc.store import SqliteStore
 
 ALICE = "slices:\n  - {id: alice, segments: [{vlan: 101}]}\n"
 BOTH = ALICE + "  - {id: bob, segments: [{vlan: 102}]}\n"
@@ -28,25 +30,27 @@ class World:
         self.path = path
         self.settings = load(path)
         self.registry = Registry()
+        self.store = SqliteStore(":memory:")
+        self.book = SliceBook(self.registry, self.store)
         self.adopted: list[tuple[Settings, Snapshot]] = []
         self.events: list[Event] = []
         self.bugs: list[BaseException] = []
         self.failure: Exception | None = None
 
-        async def adopt(settings: Settings, snapshot: Snapshot) -> None:
+        async def applied(settings: Settings) -> None:
             if self.failure is not None:
                 raise self.failure
-            self.adopted.append((settings, snapshot))
+            self.adopted.append((settings, self.registry.snapshot))
 
         self.reloader = Reloader(
             self.settings,
             path,
-            self.registry,
-            adopt=adopt,
+            change=lambda settings: self.book.reload(settings.slices),
+            applied=applied,
             report=self.events.append,
             bug=lambda where, exc: self.bugs.append(exc),
         )
-        self.registry.adopt(self.reloader.plan(self.settings))
+        self.book.open(self.settings.slices)
 
 
 def test_the_difference_is_adopted_and_counted(tmp_path: Path) -> None:
@@ -72,8 +76,7 @@ def test_the_difference_is_adopted_and_counted(tmp_path: Path) -> None:
 def test_slices_of_the_api_are_left_alone(tmp_path: Path) -> None:
     async def scene() -> None:
         world = World(tmp_path / "vmoc.yaml")
-        carol = Slice("carol", (Segment(103),), origin=Origin.API)
-        world.registry.adopt(world.registry.plan([carol], origin=Origin.API))
+        world.book.register([Slice("carol", (Segment(103),))])
         assert world.path is not None
         world.path.write_text("slices: []\n")
         await world.reloader.reload()
@@ -115,8 +118,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, text: str | None, problems: 
 def test_a_clash_with_a_slice_of_the_api_changes_nothing_and_names_both(tmp_path: Path) -> None:
     async def scene() -> None:
         world = World(tmp_path / "vmoc.yaml")
-        carol = Slice("carol", (Segment(102),), origin=Origin.API)
-        world.registry.adopt(world.registry.plan([carol], origin=Origin.API))
+        world.book.register([Slice("carol", (Segment(102),))])
         assert world.path is not None
         world.path.write_text(BOTH)
         await world.reloader.reload()

@@ -20,6 +20,8 @@ import yaml
 
 from tests.emulation.waiting import wait_until
 from tests.vmoc.net.stage import Authority
+from vmoc.model import Origin, Segment, Slice
+from vmoc.store import SqliteStore, StoredSlice
 
 PROGRAM = [sys.executable, "-c", "import sys; from vmoc.cli import main; sys.exit(main())"]
 HELLO = bytes.fromhex("0400000800000001")
@@ -302,3 +304,27 @@ def test_no_file_at_all_means_the_defaults(tmp_path: Path) -> None:
     assert [(listener.address, listener.port) for listener in settings.listeners] == [("0.0.0.0", 6653)]
     assert settings.metrics_listen == ("127.0.0.1", 9310)
     assert settings.default_controller.mode == "builtin"
+
+
+def test_slices_of_the_store_are_there_after_a_start_and_a_reload(tmp_path: Path, start: Start) -> None:
+    path = tmp_path / "vmoc.db"
+    store = SqliteStore(str(path))
+    needy = Slice("stored", (Segment(101),), origin=Origin.API)
+    store.commit([StoredSlice(needy, 1.0, 1.0, 1)], [], generation=1)
+    store.close()
+    run = start(state={"path": str(path)})
+    run.ready()
+    assert run.wait_for("experimenters' controllers are dialled")["slices"] == 1
+    run.write(slices=[{"id": "f", "segments": [{"vlan": 102}]}])
+    run.process.send_signal(signal.SIGHUP)
+    run.wait_for("configuration reloaded")
+    assert run.wait_for("slice added")["origin"] == "file"
+    run.write(slices=[{"id": "g", "segments": [{"vlan": 101}]}])
+    run.process.send_signal(signal.SIGHUP)
+    assert "(slice stored)" in run.wait_for("configuration rejected")["event"]
+    second = start(state={"path": str(path)})
+    second.process.wait(15)
+    assert second.end() == 1
+    assert any("in use by another process" in line for line in second.others)
+    assert run.end() == 0
+    assert path.stat().st_mode & 0o777 == 0o600 and not Path(f"{path}-wal").exists()
