@@ -176,8 +176,8 @@ class FlowCounts:
 class FlowStatus:
     """One flow entry, in ``ovs-ofctl`` syntax.
 
-    ``kind``: slice (a controller's), guard, standalone, suppress, operator
-    (these four are VMOC's own, and have no ``virtual`` form), foreign (on the
+    ``kind``: slice (a controller's), guard, admission, standalone, suppress, operator
+    (these five are VMOC's own, and have no ``virtual`` form), foreign (on the
     switch, unknown here) or missing (known here, not on the switch).
     ``confirmed``: the switch has reported it in this very answer.
     """

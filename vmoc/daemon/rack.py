@@ -27,6 +27,7 @@ from vmoc.mux import flowlist
 from vmoc.mux.core import Mux
 from vmoc.mux.flowdump import Dump
 from vmoc.mux.flowlist import Found, Source
+from vmoc.mux.flows import SERIAL_BITS
 from vmoc.mux.view import Key
 from vmoc.net.edge import Edge
 from vmoc.status import (
@@ -340,22 +341,32 @@ class Rack:
         narrow = vlan is not None or slice_id is not None
         version = 1 if status.summary.version == "1.0" else 4
         dump: Dump | None = None
+        before = self._sources(key, vlans, slice_id, deadline)
         if counts and (vlans or not narrow):
             dump = self._dump(key, vlans[0] if narrow and len(vlans) == 1 else None, deadline)
             version = dump.version
-        sources: list[Source] = []
-        for start in range(0, len(vlans), PIECE):
-            part = vlans[start : start + PIECE]
-            sources += self._ask(lambda part=part: view.flow_sources(key, part), deadline)  # type: ignore[misc]
-        if slice_id is not None:
-            sources = [source for source in sources if source.slice == slice_id]
+        # Entries come and go while the switch answers: one is missing only if it was there before, and still is.
+        sources = self._sources(key, vlans, slice_id, deadline) if dump is not None else before
+        expected = {source.tag << SERIAL_BITS | entry.serial for source in before for entry in source.entries}
         try:
             found = (
-                flowlist.known(sources) if dump is None else flowlist.merge(sources, dump, key[1], strangers=not narrow)
+                flowlist.known(sources)
+                if dump is None
+                else flowlist.merge(sources, dump, key[1], strangers=slice_id is None, expected=expected)
             )
         except Refused as refused:
             raise SwitchAwayError(f"the switch's answer cannot be read: {refused.detail}") from refused
+        if vlan is not None:
+            found = [one for one in found if one.vlan == vlan]
         return _Kept(monotonic() + DUMP_KEPT, version, found, [one.place for one in found])
+
+    def _sources(self, key: Key, vlans: Sequence[int], slice_id: str | None, deadline: float) -> list[Source]:
+        view = self._core.view
+        found: list[Source] = []
+        for start in range(0, len(vlans), PIECE):
+            part = vlans[start : start + PIECE]
+            found += self._ask(lambda part=part: view.flow_sources(key, part), deadline)  # type: ignore[misc]
+        return [source for source in found if slice_id in (None, source.slice)]
 
     def _dump(self, key: Key, vlan: int | None, deadline: float) -> Dump:
         answer: Future[Dump] = Future()

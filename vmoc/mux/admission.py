@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PRIORITY: Final = 100
 FIRST_TABLE: Final = 1
 _PROXY: Final = 0xFFFE << SERIAL_BITS
-_OWNER_SHIFT: Final = 16
+OWNER_SHIFT: Final = 16
 _KIND: Final = 4
 """The low bits of the cookie of an admission entry; other entries of the proxy have others."""
 _EXACT: Final = (1 << 64) - 1
@@ -126,12 +126,12 @@ class Slots:
 def proxy_cookie(datapath: VirtualDatapath, kind: int) -> int:
     """The cookie of an entry of ours that is for one virtual datapath; in the direct pipeline it does not say which."""
     owner = datapath.tag if datapath.switch.pipeline.first_table else 0
-    return _PROXY | owner << _OWNER_SHIFT | kind
+    return _PROXY | owner << OWNER_SHIFT | kind
 
 
 def cookie_owner(switch: Switch, cookie: int) -> VirtualDatapath | None:
     """The virtual datapath that an entry of the proxy's with that cookie is for."""
-    return switch.by_tag.get(cookie >> _OWNER_SHIFT & 0xFFFF)
+    return switch.by_tag.get(cookie >> OWNER_SHIFT & 0xFFFF)
 
 
 def is_admission(cookie: int) -> bool:

@@ -59,7 +59,7 @@ class FlowDumps:
             away = "is not connected" if session is None else "is being looked through; ask again in a moment"
             done(Dump(switch.version, problem=f"the switch {away}"))
             return
-        datapath = switch.datapaths.get(vlan) if vlan is not None else None
+        datapath = next(iter(switch.datapaths.on_vlan(vlan)), None)
         if vlan is not None and datapath is None:
             done(Dump(switch.version))
             return
@@ -101,4 +101,4 @@ class FlowDumps:
         if datapath is None:
             proving.dump(switch, part, now)
         else:
-            proving.dump_match(switch, datapath.scope_match(), part, now)
+            proving.dump_match(switch, datapath.vlan_match(), part, now)

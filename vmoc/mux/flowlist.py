@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
+from vmoc.mux.admission import OWNER_SHIFT
 from vmoc.mux.datapath import GUARD_PRIORITY, PROXY_TAG, VirtualDatapath
 from vmoc.mux.flowdump import Dump
-from vmoc.mux.flows import SERIAL_BITS, SERIAL_MASK, Entry, virtual_cookie
+from vmoc.mux.flows import SERIAL_BITS, Entry, virtual_cookie
 from vmoc.openflow import stats, v10
 from vmoc.openflow.header import OF10
 from vmoc.openflow.text.flow import format_flow
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from vmoc.mux.switch import Switch
 
 _PROXY: Final = PROXY_TAG >> SERIAL_BITS
-_OWN: Final = {0: "guard", 1: "operator", 2: "standalone", 3: "suppress"}
+_OWN: Final = {0: "guard", 1: "operator", 2: "standalone", 3: "suppress", 4: "admission"}
 """VMOC's own entries, by the low part of their cookie."""
 
 
@@ -48,8 +49,7 @@ class Source:
 
 def sources(switch: Switch, vlans: Iterable[int]) -> list[Source]:
     """What is known of the virtual datapaths of ``vlans``; cheap, and consistent at this moment."""
-    found = (switch.datapaths.get(vlan) for vlan in vlans)
-    return [_source(datapath) for datapath in found if datapath is not None]
+    return [_source(datapath) for vlan in vlans for datapath in switch.datapaths.on_vlan(vlan)]
 
 
 def _source(datapath: VirtualDatapath) -> Source:
@@ -100,14 +100,26 @@ def known(found: Iterable[Source]) -> list[Found]:
     return every
 
 
-def merge(found: Collection[Source], dump: Dump, native_vlan: int = 0, *, strangers: bool = True) -> list[Found]:
+def merge(
+    found: Collection[Source],
+    dump: Dump,
+    native_vlan: int = 0,
+    *,
+    strangers: bool = True,
+    expected: Collection[int] | None = None,
+) -> list[Found]:
     """What the switch has told, each entry with its owner, and what it ought to have and has not; in order.
 
-    Without ``strangers`` only what belongs to ``found``. Raises ``Refused``
-    when the dump is malformed.
+    Without ``strangers`` only what belongs to ``found``. ``expected`` are the
+    cookies of entries that were known before the switch was asked (None: all
+    of ``found``); no other can be missing. Raises ``Refused`` when the dump is
+    malformed.
     """
     by_cookie = {(source.tag << SERIAL_BITS | e.serial): (source, e) for source in found for e in source.entries}
-    by_vlan = {source.vlan: source for source in found}
+    by_tag = {source.tag: source for source in found}
+    by_vlan: dict[int, Source | None] = {}
+    for source in found:  # of a VLAN that is shared, an entry does not say by its VLAN whose it is
+        by_vlan[source.vlan] = None if source.vlan in by_vlan else source
     seen: set[int] = set()
     every: list[Found] = []
     for told in _told(dump):
@@ -118,13 +130,14 @@ def merge(found: Collection[Source], dump: Dump, native_vlan: int = 0, *, strang
             seen.add(told.cookie)
             every.append(Found(place, "slice", owner, owner.vlan, told.cookie, entry, told))
             continue
-        owner = by_vlan.get(vlan) if vlan is not None else None
         own = told.cookie >> SERIAL_BITS == _PROXY
-        if owner is not None or strangers:
-            kind = _OWN.get(told.cookie & SERIAL_MASK, "own") if own else "foreign"
+        named = by_tag.get(told.cookie >> OWNER_SHIFT & 0xFFFF) if own else None
+        owner = named or (by_vlan.get(vlan) if vlan is not None else None)
+        if strangers or (own and owner is not None):  # whose a foreign entry is nobody can tell
+            kind = _OWN.get(told.cookie & 0xFFFF, "own") if own else "foreign"
             every.append(Found(place, kind, owner if own else None, vlan, told.cookie, None, told))
     for cookie, (source, entry) in by_cookie.items():
-        if cookie not in seen and entry.alive:
+        if cookie not in seen and entry.alive and (expected is None or cookie in expected):
             place = place_of(entry.table, entry.priority, entry.match, cookie)
             every.append(Found(place, "missing", source, source.vlan, cookie, entry))
     every.sort(key=lambda one: one.place)

@@ -69,13 +69,15 @@ class View:
             return None
         ports = tuple(_port(port) for _, port in sorted(switch.ports.items()))
         flows = sum(len(datapath.flows.by_identity) for datapath in switch.datapaths.values())
-        return SwitchStatus(_summary(switch, epoch), ports, tuple(sorted(switch.datapaths)), flows)
+        vlans = tuple(sorted({datapath.vlan for datapath in switch.datapaths.values()}))
+        return SwitchStatus(_summary(switch, epoch), ports, vlans, flows)
 
     def datapaths(self, key: Key, vlans: Iterable[int], epoch: float) -> list[DatapathStatus]:
-        """Those of ``vlans`` that have a virtual datapath on a switch."""
+        """The virtual datapaths of ``vlans`` on a switch."""
         switch = self._switches.get(key)
-        found = () if switch is None else (switch.datapaths.get(vlan) for vlan in vlans)
-        return [_status(datapath, epoch) for datapath in found if datapath is not None]
+        if switch is None:
+            return []
+        return [_status(datapath, epoch) for vlan in vlans for datapath in switch.datapaths.on_vlan(vlan)]
 
     def flow_sources(self, key: Key, vlans: Iterable[int]) -> list[Source]:
         """What is known of the flows of ``vlans`` on a switch."""
@@ -126,8 +128,9 @@ class View:
         found = []
         for key in places:
             switch = self._switches.get(key)
-            datapath = switch.datapaths.get(segment.vlan) if switch is not None else None
-            if datapath is not None and datapath.owner.id == owner.id:
+            there = switch.datapaths.on_vlan(segment.vlan) if switch is not None else ()
+            datapath = next((one for one in there if one.owner.id == owner.id), None)
+            if datapath is not None:
                 found.append(_status(datapath, epoch))
             elif segment.attachment(key[0]) is not None:
                 found.append(_absent(owner, segment, key, switch, epoch))
@@ -253,6 +256,8 @@ def _absent(owner: Slice, segment: Segment, key: Key, switch: Switch | None, epo
         reason = "the switch has never been connected"
     elif switch.session is None:
         reason = "the switch is not connected"
+    elif (segment.vlan, owner.id) in switch.held_out:
+        reason = "another slice has the VLAN here, or all slots of the switch are in use"
     else:
         reason = "the switch is being looked through"
     return DatapathStatus(

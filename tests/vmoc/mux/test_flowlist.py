@@ -117,3 +117,21 @@ def test_a_source_is_a_copy_of_references():
     book.at("alice").add(2)
     assert source.entries == ()
     assert book.mux.view.flow_sources((0x77, 0), [100]) == []
+
+
+def test_only_what_was_there_before_can_be_missing():
+    book, switch = scene_with_flows(V13)
+    before = {source.tag << 48 | e.serial for source in book.mux.view.flow_sources(KEY, [100]) for e in source.entries}
+    answer = dump(book)
+    book.at("alice").add(2, priority=8)
+    sources = book.mux.view.flow_sources(KEY, [100])
+    assert not [one for one in flowlist.merge(sources, answer, expected=before) if one.kind == "missing"]
+    assert [one.entry for one in flowlist.merge(sources, answer) if one.kind == "missing"] == [sources[0].entries[-1]]
+
+
+def test_another_slices_flow_in_a_dump_is_not_told_to_one_slice():
+    book, _ = scene_with_flows(V13)
+    answer = dump(book)
+    bob = book.mux.view.flow_sources(KEY, [200])
+    assert {one.source.slice for one in flowlist.merge(bob, answer, strangers=False) if one.source} == {"bob"}
+    assert not [one for one in flowlist.merge(bob, answer, strangers=False) if one.source is None]
