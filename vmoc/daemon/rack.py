@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from time import monotonic, time
 from typing import Final, Generic, TypeVar
 
+import networkx as nx
+
 from vmoc.errors import Refused, VmocError
 from vmoc.events import Event, Kind
 from vmoc.model import Slice, format_dpid
@@ -42,6 +44,7 @@ from vmoc.status import (
 )
 from vmoc.telemetry.events import EventLog
 from vmoc.telemetry.stream import EventFilter, Item, StateEnd, StateItem, Stream, Subscription
+from vmoc.topology import Network, NetworkLink, NetworkSwitch, SlicePorts
 
 TIMEOUT: Final = 5.0
 PIECE: Final = 32
@@ -97,12 +100,20 @@ class _Kept:
 class Rack:
     """The read side of one running service."""
 
-    def __init__(self, edge: Edge, core: Mux, events: EventLog) -> None:
+    def __init__(
+        self,
+        edge: Edge,
+        core: Mux,
+        events: EventLog,
+        links: Callable[[], nx.MultiDiGraph[int] | None] = lambda: None,
+    ) -> None:
+        """``links`` gives what discovery has found (``vmoc.topology.graph``), None when it does not run."""
         self.boot_id = secrets.token_hex(16)
         self.events = Stream(events, self.boot_id)
         self._edge = edge
         self._core = core
         self._log = events
+        self._links = links
         self._kept: dict[tuple[object, ...], _Kept] = {}
         self._lock = threading.Lock()
 
@@ -403,6 +414,33 @@ class Rack:
                     ports = None if attachment.ports is None else tuple(sorted(attachment.ports))
                     found.append(Owner(owner.id, segment.vlan, attachment.dpid, ports, owner.enabled))
         return sorted(found, key=lambda one: (one.vlan, one.slice, one.dpid or 0))
+
+    def topology(self, slice_id: str | None = None, *, timeout: float = TIMEOUT) -> Network:
+        """Switches, links and what slices have of them; of one slice only that. Raises ``NotKnownError``."""
+        deadline, view, epoch = monotonic() + timeout, self._core.view, _epoch()
+        names = [slice_id] if slice_id is not None else self._ask(lambda: list(view.slice_ids()), deadline)
+        if slice_id is not None:
+            self._slice(slice_id, deadline)
+        switches = []
+        for key in self._ask(view.switch_keys, deadline):
+            found = self._ask(lambda key=key: view.switch(key, epoch), deadline)  # type: ignore[misc]
+            if found is not None:
+                one = found.summary
+                switches.append(NetworkSwitch(one.dpid, one.native_vlan, one.description, one.connected, found.ports))
+        slices = (
+            SlicePorts(one.slice, one.vlan, one.dpid, one.ports)
+            for one in self._statuses(self._owners(names, deadline), deadline)
+            if one.ports
+        )
+        graph = self._links()
+        links = (
+            NetworkLink(
+                source, data["source_port"], target, data["target_port"], data["since"] + epoch, data["seen"] + epoch
+            )
+            for source, target, data in (graph.edges(data=True) if graph is not None else ())
+        )
+        network = Network(tuple(switches), tuple(sorted(links)), tuple(sorted(slices)))
+        return network if slice_id is None else network.of_slice(slice_id)
 
     # -- events ------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
@@ -136,7 +137,7 @@ class Service:
             seed=int.from_bytes(os.urandom(8)),
         )
         self.edge = Edge(self.core, loop, report=self.events.record, bug=self._bug)
-        self.rack = Rack(self.edge, self.core, self.events)
+        self.rack = Rack(self.edge, self.core, self.events, _discovered)
         self.bridge = Bridge(self._operator_send, loop.call_soon_threadsafe)
         self.edge.use_mirror(self.bridge.sink)
         self.slices.connect(self.edge.call, self._adopt)
@@ -308,6 +309,12 @@ class Service:
             self.edge.bug(str(context.get("message", "the event loop")), exc)
         else:
             self.log.debug(str(context.get("message", "")))
+
+
+def _discovered() -> Any:
+    """The graph of links, if discovery was loaded as an application; importing it here would take a second."""
+    discovery = sys.modules.get("vmoc.apps.discovery")
+    return discovery.graph() if discovery is not None else None
 
 
 def _contexts(settings: Settings) -> tuple[tls.ClientTls | None, ssl.SSLContext | None]:

@@ -32,6 +32,7 @@ from vmoc.registry import Registry
 from vmoc.status import DatapathStatus, Lifecycle, SwitchSummary
 from vmoc.telemetry.events import EventLog
 from vmoc.telemetry.stream import EventFilter, Happened, StateEnd, StateItem
+from vmoc.topology import Link, PortRef, Topology
 
 DPID, AWAY = 0xAA, 0xBB
 LIMITS = Limits(100, 0, 0, 0, 0, 0, 0, 0)
@@ -222,6 +223,28 @@ def test_who_has_what(world: tuple[Running, EmulatedSwitch]) -> None:
     ]  # fmt: skip
     assert [one.slice for one in rack.lookup_owner(dpid=DPID, port=9)] == ["bob"]
     assert rack.lookup_owner(vlan=999) == rack.lookup_owner() == []
+
+
+def test_the_topology(world: tuple[Running, EmulatedSwitch]) -> None:
+    running, _ = world
+    graph = Topology(lifetime=60)
+    graph.switch_up(DPID, {1: "p1", 2: "p2"})
+    graph.switch_up(AWAY, {1: "q1"})
+    graph.link_seen(Link(PortRef(DPID, 1), PortRef(AWAY, 1)), monotonic())
+    rack = Rack(running.edge, running.mux, running.events, graph.snapshot)
+    network = rack.topology()
+    (one,) = network.switches
+    assert one.connected and 1 in [port.number for port in one.ports]
+    (link,) = network.links
+    assert (link.source_dpid, link.target_dpid) == (DPID, AWAY) and abs(link.last_seen - time()) < 60
+    assert [(owned.slice, owned.vlan) for owned in network.slices] == [
+        ("alice", 101), ("alice", 102), ("bob", 201), ("carol", 301),
+    ]  # fmt: skip
+    alice = rack.topology("alice")
+    assert [port.number for port in alice.switches[0].ports] == [1, 2, 3] and alice.links == ()
+    assert running.rack.topology().links == (), "discovery does not run"
+    with pytest.raises(NotKnownError):
+        rack.topology("nobody")
 
 
 def test_the_initial_state_then_news(world: tuple[Running, EmulatedSwitch]) -> None:
