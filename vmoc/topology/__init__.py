@@ -1,4 +1,4 @@
-"""The network as a graph: ``graph`` holds what discovery learns, ``network`` is all of it at one moment, to be shown."""
+"""The network as a graph: ``graph`` holds what discovery learns, ``network`` all of it at one moment."""
 
 from vmoc.topology.graph import Link, PortRef, Topology
 from vmoc.topology.network import Network, NetworkLink, NetworkSwitch, SlicePorts

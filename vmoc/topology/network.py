@@ -85,7 +85,7 @@ class Network:
         return Network(switches, links, own)
 
     def graph(self) -> nx.MultiDiGraph[int]:
-        """Nodes are DPIDs with ``name``, ``connected`` and ``ports``; edges have ``source_port`` and ``target_port``."""
+        """Nodes are DPIDs with ``name``, ``connected``, ``ports``; edges have ``source_port``, ``target_port``."""
         made: nx.MultiDiGraph[int] = nx.MultiDiGraph()
         for switch in self.switches:
             ports = {port.number: port.name for port in switch.ports}
