@@ -10,6 +10,8 @@ import pytest
 from tests.emulation import wire as of
 from tests.emulation.frames import E
 from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, LIMITS, V10, V13, Playbook, piece, scene, with_segment
+from vmoc.mux.datapath import State
+from vmoc.mux.view import lifecycle_of
 from vmoc.status import Connection, DatapathStatus, Lifecycle, Traffic, Usage
 
 EPOCH = 1_000_000.0
@@ -189,3 +191,56 @@ def test_links_are_counted_as_they_change():
     assert counts == {("bob", "idle"): 1}
     book.adopt()
     assert not counts
+
+
+@pytest.mark.parametrize(
+    ("state", "lifecycle", "words"),
+    [
+        (State.PENDING, Lifecycle.PENDING, "looked through"),
+        (State.FLUSHING, Lifecycle.FLUSHING, "proven empty"),
+        (State.TAINTED, Lifecycle.TAINTED, "could not be removed"),
+        (State.GONE, Lifecycle.DRAINING, "being deleted"),
+        (State.READY, Lifecycle.ACTIVE, ""),
+    ],
+)
+def test_what_a_state_is_called(state: State, lifecycle: Lifecycle, words: str):
+    book, _ = scene(V10, ALICE)
+    (inside,) = book.mux._switches.values()
+    (datapath,) = inside.datapaths.values()
+    datapath.state = state
+    called, reason = lifecycle_of(datapath)
+    assert called is lifecycle and words in reason and bool(reason) is bool(words)
+
+
+def test_a_datapath_without_any_controller_and_one_that_is_being_called():
+    book, _ = scene(V10, with_segment(ALICE, controllers=()))
+    found = status(book, "alice")
+    assert found.lifecycle is Lifecycle.FAILED and "no default" in found.reason
+    book, _ = scene(V10, ALICE, accept=None)
+    assert (status(book, "alice").lifecycle, status(book, "alice").reason) == (Lifecycle.CONNECTING, "")
+
+
+def test_the_second_of_a_presented_dpid_says_why_it_waits():
+    book = Playbook((piece("everywhere", 9, dpid=None),))
+    for dpid in (0x0001_0000_0000_0001, 0x0002_0000_0000_0001):
+        book.switch(V10, dpid)
+    second = status(book, "everywhere", 0x0002_0000_0000_0001)
+    assert second.lifecycle is Lifecycle.COLLIDING and second.reason == second.controllers[0].last_error != ""
+
+
+def test_which_segments_are_at_a_place():
+    book = Playbook((ALICE, BOB, piece("away", 7, (1,), dpid=0x99)))
+    view = book.mux.view
+    assert [(owner.id, segment.vlan) for owner, segment in view.placed(200, None)] == [("bob", 200)]
+    assert view.placed(200, 0x99) == [] and len(view.placed(200, DPID)) == 1
+    assert [owner.id for owner, _ in view.placed(None, DPID)] == ["alice", "bob"]
+    assert [owner.id for owner, _ in view.placed(None, 0x99)] == ["away"]
+    assert view.placed(None, None) == []
+
+
+def test_a_dump_of_a_switch_that_never_was():
+    book = Playbook((ALICE,))
+    found: list[object] = []
+    book.mux.view.dump_flows((0x99, 0), None, found.append, book.now)
+    (dump,) = found
+    assert "never been connected" in dump.problem  # type: ignore[attr-defined]
