@@ -162,7 +162,7 @@ class SqliteStore:
         run("COMMIT")
         (verdict,) = run("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise StoreDamagedError(f"the state file {self._path} is damaged ({verdict}); {_REPAIR}")
+            raise StoreDamagedError(f"the state file {self._path} is damaged ({verdict.splitlines()[-1]}); {_REPAIR}")
         migrate(self._connection, self._schema)
 
     @contextlib.contextmanager
