@@ -345,7 +345,7 @@ class Mux:
         """Make the switch's virtual datapaths (of ``vlans``) those of the snapshot, touching only what differs."""
         if vlans is None:
             found = self._snapshot.segments_on(switch.dpid, switch.native_vlan)
-            vlans = {datapath.vlan for datapath in switch.datapaths.values()}
+            vlans = set(switch.datapaths.vlans())
         else:
             found = self._segments(switch, vlans)
         wanted = {(segment.vlan, owner.id): (owner, segment) for owner, segment in found}

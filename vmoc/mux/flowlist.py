@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
+from vmoc.mux import admission
 from vmoc.mux.admission import OWNER_SHIFT
 from vmoc.mux.datapath import GUARD_PRIORITY, PROXY_TAG, VirtualDatapath
 from vmoc.mux.flowdump import Dump
@@ -45,6 +46,8 @@ class Source:
     entries: tuple[Entry, ...]
     guards: tuple[bytes, ...]
     """Identities (table 1, priority 2, match) of its guards, sent so far or about to be."""
+    admissions: tuple[bytes, ...] = ()
+    """Whole FLOW_MODs of its admission entries."""
 
 
 def sources(switch: Switch, vlans: Iterable[int]) -> list[Source]:
@@ -60,6 +63,7 @@ def _source(datapath: VirtualDatapath) -> Source:
         datapath.grant,
         tuple(datapath.flows.by_identity.values()),
         tuple(datapath.guard_identity(port) for port in datapath.guards),
+        tuple(admission.entry(datapath, port) for port in sorted(datapath.let_in)),
     )
 
 
@@ -78,6 +82,7 @@ class Found:
     entry: Entry | None = None
     told: f10.Entry | f13.Entry | None = None
     identity: bytes = b""
+    """Of a guard that is only known; of an admission the whole FLOW_MOD."""
 
 
 def place_of(table: int, priority: int, match: bytes, cookie: int) -> bytes:
@@ -86,7 +91,7 @@ def place_of(table: int, priority: int, match: bytes, cookie: int) -> bytes:
 
 
 def known(found: Iterable[Source]) -> list[Found]:
-    """What the shadow has, guards included, in order."""
+    """What the shadow has, guards and admissions included, in order."""
     every = []
     for source in found:
         for entry in source.entries:
@@ -96,6 +101,10 @@ def known(found: Iterable[Source]) -> list[Found]:
         for identity in source.guards:
             place = place_of(identity[0], GUARD_PRIORITY, identity[3:], PROXY_TAG)
             every.append(Found(place, "guard", source, source.vlan, PROXY_TAG, identity=identity))
+        for data in source.admissions:
+            mod = f13.parse_flow_mod(data)
+            place = place_of(mod.table, mod.priority, oxm.pack(mod.match), mod.cookie)
+            every.append(Found(place, "admission", source, source.vlan, mod.cookie, identity=data))
     every.sort(key=lambda one: one.place)
     return every
 
@@ -131,8 +140,8 @@ def merge(
             every.append(Found(place, "slice", owner, owner.vlan, told.cookie, entry, told))
             continue
         own = told.cookie >> SERIAL_BITS == _PROXY
-        named = by_tag.get(told.cookie >> OWNER_SHIFT & 0xFFFF) if own else None
-        owner = named or (by_vlan.get(vlan) if vlan is not None else None)
+        named = told.cookie >> OWNER_SHIFT & 0xFFFF if own else 0
+        owner = by_tag.get(named) if named else by_vlan.get(vlan) if vlan is not None else None
         if strangers or (own and owner is not None):  # whose a foreign entry is nobody can tell
             kind = _OWN.get(told.cookie & 0xFFFF, "own") if own else "foreign"
             every.append(Found(place, kind, owner if own else None, vlan, told.cookie, None, told))
@@ -179,7 +188,8 @@ def write_out(one: Found, version: int, dpid: int, native_vlan: int) -> FlowStat
         assert source is not None
         physical = _line(_intended(version, source.grant, entry, one.cookie))
     else:
-        physical = _line(_bare(version, one.identity, one.cookie))
+        whole = one.kind == "admission"
+        physical = _line(one.identity if whole else _bare(version, one.identity, one.cookie))
     return FlowStatus(
         dpid=dpid,
         native_vlan=native_vlan,

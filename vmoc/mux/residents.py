@@ -51,6 +51,10 @@ class Residents(dict[int, "VirtualDatapath"]):
         for port in after:
             self._ports[datapath.vlan, port] = datapath
 
+    def vlans(self) -> Collection[int]:
+        """Every VLAN that somebody has."""
+        return self._on_vlan.keys()
+
     def on_vlan(self, vlan: int | None) -> Collection[VirtualDatapath]:
         """Everybody who has the VLAN."""
         return self._on_vlan.get(vlan, ()) if vlan is not None else ()

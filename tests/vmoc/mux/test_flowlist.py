@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vmoc.mux.playbook import ALICE, DPID, V10, V13, Playbook, SwitchEnd, scene
+from tests.emulation import wire as of
+from tests.emulation.layout import Message
+from tests.vmoc.mux.playbook import ALICE, DPID, V10, V13, Playbook, SwitchEnd, piece, scene
+from vmoc.model import Policy
 from vmoc.mux import flowlist
 from vmoc.mux.flowdump import Dump
 from vmoc.status import FlowStatus
@@ -135,3 +138,28 @@ def test_another_slices_flow_in_a_dump_is_not_told_to_one_slice():
     bob = book.mux.view.flow_sources(KEY, [200])
     assert {one.source.slice for one in flowlist.merge(bob, answer, strangers=False) if one.source} == {"bob"}
     assert not [one for one in flowlist.merge(bob, answer, strangers=False) if one.source is None]
+
+
+def test_admissions_are_told_and_known_as_what_they_are():
+    book, _ = scene(V13, ALICE, policy=Policy(pipeline="admission"))
+    for shown in (known(book, V13, 100), told(book, V13, 100)):
+        entries = [one for one in shown if one.kind == "admission"]
+        assert len(entries) == 4 and {(one.slice, one.table, one.priority) for one in entries} == {("alice", 0, 100)}
+        assert all(one.physical.endswith("actions=goto_table:1") for one in entries)
+
+
+def test_who_shares_a_vlan_is_told_nothing_of_the_neighbour():
+    pair = piece("anna", 100, (1, 2)), piece("bert", 100, (3, 4))
+    book, switch = scene(V13, *pair, policy=Policy(pipeline="admission", vlan_port_sharing=True), sharing=True)
+    book.at("anna").add(2)
+    book.at("bert").add(4)
+    stray = of.flow_mod(V13, "add", of.match(V13, vlan_vid=0x1064), table=2)
+    switch.model.table.apply(of.parse_flow_mod(Message(stray)))
+    sources = book.mux.view.flow_sources(KEY, (100,))
+    assert [source.slice for source in sources] == ["anna", "bert"]
+    mine = flowlist.merge(sources[:1], dump(book, 100), strangers=False)
+    assert sorted(one.kind for one in mine) == ["admission", "admission", "slice"]
+    assert {one.source.slice for one in mine if one.source is not None} == {"anna"} and all(one.source for one in mine)
+    book.advance(5)
+    every = flowlist.merge(sources, dump(book, 100))
+    assert sorted(one.kind for one in every) == ["admission"] * 4 + ["foreign", "slice", "slice"]
