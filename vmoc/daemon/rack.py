@@ -47,7 +47,7 @@ from vmoc.telemetry.stream import EventFilter, Item, StateEnd, StateItem, Stream
 from vmoc.topology import Network, NetworkLink, NetworkSwitch, SlicePorts
 
 TIMEOUT: Final = 5.0
-PIECE: Final = 32
+PIECE: Final = 16
 """Virtual datapaths, switches or connections of one visit to the loop: well below a millisecond."""
 LOOKS: Final = 256
 """Slices, segments or connections that may be passed over in one visit."""
@@ -207,16 +207,8 @@ class Rack:
         }
 
     def _owners(self, names: list[str], deadline: float) -> list[Slice]:
-        view = self._core.view
-        return [
-            owner
-            for start in range(0, len(names), LOOKS)
-            for owner in self._ask(
-                lambda start=start: [view.slice(name) for name in names[start : start + LOOKS]],  # type: ignore[misc]
-                deadline,
-            )
-            if owner is not None
-        ]
+        known = self._ask(self._core.view.slices, deadline)
+        return [owner for name in names if (owner := known.get(name)) is not None]
 
     def _slice(self, slice_id: str, deadline: float) -> Slice:
         owner = self._ask(lambda: self._core.view.slice(slice_id), deadline)
@@ -418,7 +410,7 @@ class Rack:
     def topology(self, slice_id: str | None = None, *, timeout: float = TIMEOUT) -> Network:
         """Switches, links and what slices have of them; of one slice only that. Raises ``NotKnownError``."""
         deadline, view, epoch = monotonic() + timeout, self._core.view, _epoch()
-        names = [slice_id] if slice_id is not None else self._ask(lambda: list(view.slice_ids()), deadline)
+        names = [slice_id] if slice_id is not None else list(self._ask(view.slices, deadline))
         if slice_id is not None:
             self._slice(slice_id, deadline)
         switches = []
@@ -463,7 +455,7 @@ class Rack:
                 if not place:
                     break
         deadline = monotonic() + 12 * TIMEOUT
-        names = self._ask(lambda: list(self._core.view.slice_ids()), deadline)
+        names = list(self._ask(self._core.view.slices, deadline))
         if wanted.slices is not None:
             names = [name for name in names if name in wanted.slices]
         for one in self._statuses(self._owners(names, deadline), deadline):

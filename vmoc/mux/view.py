@@ -98,8 +98,8 @@ class View:
         """The slice as the core has it."""
         return self._snapshot().slices.get(name)
 
-    def slice_ids(self) -> Iterable[str]:
-        """Every slice, disabled ones included."""
+    def slices(self) -> Mapping[str, Slice]:
+        """Every slice by its id, disabled ones included: immutable, and good on any thread."""
         return self._snapshot().slices
 
     def placed(self, vlan: int | None, dpid: int | None) -> list[Placed]:
