@@ -8,6 +8,7 @@ changes. ``make clean`` removes it.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -55,8 +56,10 @@ def _install(name: str, place: Path, wanted: Path) -> None:
 
 
 def _run(name: str, words: list[str]) -> None:
+    # Our folder `packaging` must not pass for the package of that name.
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False, env=clean)
     except subprocess.TimeoutExpired as error:
         raise NotToBeHadError(f"the packages of {name} were not there after {PATIENCE:g} s") from error
     if done.returncode:

@@ -184,3 +184,33 @@ def test_its_switching_is_refused_in_a_transparent_slice(lab: Lab, faucet_progra
     assert rack.hosts["a1"].ping("10.0.0.2") == 0
     assert faucet.process.alive
     assert "reason=vlan-action" in lab.vmoc.output()
+
+
+def test_acls_with_groups_meters_and_rewriting_in_a_transparent_slice(lab: Lab, faucet_programs: Path) -> None:
+    """What a port ACL can do besides ``ports``: a fast-failover group, a meter, a rewritten address."""
+    arp = {"dl_type": 0x806}
+    quick = {"slow": {"meter_id": 1, "entry": {"flags": "KBPS", "bands": [{"type": "DROP", "rate": 1_000_000}]}}}
+    there: dict[str, Any] = {"failover": {"group_id": 1001, "ports": [2, 3]}}
+    back: dict[str, Any] = {"set_fields": [{"eth_dst": "02:00:00:00:00:01"}], "port": 1}
+    acls = {
+        "from-1": [
+            {"rule": arp | {"actions": {"allow": 0, "output": {"ports": [2, 3]}}}},
+            {"rule": {"dl_type": 0x800, "actions": {"allow": 0, "meter": "slow", "output": there}}},
+        ],
+        "from-2": [{"rule": {"actions": {"allow": 0, "output": back}}}],
+        "from-3": [{"rule": {"actions": {"allow": 0}}}],
+    }
+    config = faucet_yaml({"native_vlan": "office"}, acls=acls, meters=quick)
+    for number, port in config["dps"]["sw"]["interfaces"].items():
+        port["acls_in"] = [f"from-{number}"]
+    Faucet(lab, faucet_programs).write(config).start()
+    lab.run_vmoc(a_slice("alice", A, ALICE, presentation="transparent"), a_slice("bob", B), **BUILTIN)
+    rack = Rack(lab, "OpenFlow13")
+    wait_until(lambda: rack.hosts["a1"].ping("10.0.0.2"), "a ping through the group and back", timeout=30)
+    assert rack.hosts["a1"].ping("10.0.0.2", 3, patience=5) == 3
+    assert rack.hosts["a1"].ping("10.0.0.3") == 0, "port 3 may not answer"
+    flows = "\n".join(lab.flows(A))
+    for part in ("group:", "meter:", "set_field:02:00:00:00:00:01->eth_dst"):
+        assert part in flows, flows
+    rack.slice_works("b")
+    lab.only_vlans(A, B)
