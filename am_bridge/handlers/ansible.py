@@ -225,6 +225,7 @@ def _environment(directory: Path) -> dict[str, str]:
         "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback"),
         "ANSIBLE_STDOUT_CALLBACK": "vmoc_events",
         "ANSIBLE_LIBRARY": str(HERE / "playbooks" / "library"),
+        "ANSIBLE_MODULE_UTILS": str(HERE / "playbooks" / "module_utils"),
         "ANSIBLE_COLLECTIONS_PATH": f"{place}/home/collections",
         "ANSIBLE_INVENTORY_ENABLED": "yaml,ini",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",

@@ -85,6 +85,13 @@ def hostile(path: Path) -> dict[str, str]:
         "unicode": "ü 漢字 \U0001f600 \u202e\u2028\ufeff\x85",
         "nul": "a\0b",
         "long": "x" * 65536,
+        "boolean": "true",
+        "number": "0012",
+        "nothing": "",
+        "null": "null",
+        "date": "2026-01-01",
+        "list": "[1, 2]",
+        "json": '{"a": 1}',
         "{{ lookup('pipe', '" + touch + "') }}": "as a key",
         "': {a: b}, ? \n": "another key",
     }

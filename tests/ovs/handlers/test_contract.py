@@ -1,0 +1,201 @@
+"""What every back-end must do, whatever it is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from am_bridge.handlers.ansible import AnsibleHandler
+from am_bridge.handlers.decode import encode
+from am_bridge.handlers.difference import find_difference
+from am_bridge.handlers.handler import FailureKind, HandlerError, HandlerResult, Run, SliverState, Stop
+from am_bridge.handlers.operations import Operation, OperationState
+from am_bridge.handlers.processor import Processor
+from am_bridge.handlers.spec import Nic, PublishedPort, Route, SliverSpec, User, read_spec
+from am_bridge.handlers.subtree import find_marked
+from tests.ovs.handlers.backend import KEY, BackEnd
+
+WAIT = 60.0
+
+
+class Verbs:
+    """The handler of the back-end, without a processor around it."""
+
+    def __init__(self, backend: BackEnd) -> None:
+        self.config = backend.catalogue.find(backend.spec("any").resource_type)
+        self.host = backend.catalogue.host("")
+        self.handler = AnsibleHandler(self.config)
+
+    def run(self, stop: Stop | None = None) -> Run:
+        return Run(uuid.uuid4().hex, 1, WAIT, self.host, stop or Stop(), lambda progress: None, grace=1.0)
+
+    def create(self, spec: SliverSpec) -> HandlerResult:
+        return self.handler.create(self.run(), spec)
+
+    def modify(self, old: SliverSpec, new: SliverSpec) -> HandlerResult:
+        return self.handler.modify(self.run(), old, new, find_difference(old, new))
+
+    def probe(self, spec: SliverSpec) -> HandlerResult:
+        return self.handler.probe(self.run(), spec)
+
+    def delete(self, spec: SliverSpec) -> HandlerResult:
+        return self.handler.delete(self.run(), spec)
+
+    def action(self, spec: SliverSpec, name: str, parameters: Mapping[str, Any] | None = None) -> HandlerResult:
+        return self.handler.action(self.run(), spec, name, parameters or {})
+
+
+@pytest.fixture
+def verbs(backend: BackEnd) -> Verbs:
+    return Verbs(backend)
+
+
+def test_every_verb_is_idempotent(backend: BackEnd, verbs: Verbs) -> None:
+    spec = backend.spec("one", users=[{"name": "alice", "keys": [KEY]}])
+    spec = replace(spec, commands=("true",), published_ports=(PublishedPort(22),))
+    assert verbs.probe(spec).state is SliverState.ABSENT
+    first = verbs.create(spec)
+    assert first.state is SliverState.READY and first.changed and first.problems == ()
+    assert first.interfaces[0].port > 0 and first.interfaces[0].dpid == "0x000000000000000a"
+    assert first.logins[0].port in range(3100, 3200)
+    traces = backend.traces()
+    second = verbs.create(spec)
+    assert not second.changed and replace(second, changed=True) == first
+    probed = verbs.probe(spec)
+    assert not probed.changed and probed.interfaces == first.interfaces and probed.state is SliverState.READY
+    assert backend.traces() == traces
+    gone = verbs.delete(spec)
+    assert gone.state is SliverState.ABSENT and gone.changed and gone.leftovers == ()
+    assert backend.traces() == []
+    assert not verbs.delete(spec).changed
+
+
+def test_slivers_talk_inside_their_vlan_only_and_change(backend: BackEnd, verbs: Verbs) -> None:
+    a, b, c = (backend.spec(name) for name in "abc")
+    b = replace(b, routes=(Route("10.9.0.0/16", a.interfaces[0].addresses[0].split("/")[0]),))
+    c = replace(c, interfaces=(replace(c.interfaces[0], vlan=102),))
+    for spec in (a, b, c):
+        assert verbs.create(spec).state is SliverState.READY
+    target = a.interfaces[0].addresses[0].split("/")[0]
+    backend.execute(b, "ping", "-c1", "-W5", target)
+    with pytest.raises(AssertionError):
+        backend.execute(c, "ping", "-c1", "-W1", target)
+    assert "10.9.0.0/16 via" in backend.execute(b, "ip", "route")
+    # A transfer larger than a segment: checksums that nobody filled in would hang it.
+    wanted = replace(c, interfaces=(replace(c.interfaces[0], vlan=101), Nic("eth2", 103, addresses=("10.3.0.1/24",))))
+    degraded = verbs.probe(wanted)
+    assert degraded.state is SliverState.DEGRADED and len(degraded.problems) == 2
+    assert verbs.modify(c, wanted).state is SliverState.READY
+    backend.execute(c, "ping", "-c1", "-W5", target)
+    verbs.modify(wanted, a_card_less := replace(wanted, interfaces=wanted.interfaces[:1]))
+    assert "eth2" not in backend.execute(c, "ip", "link")
+    for spec in (a, b, a_card_less):
+        verbs.delete(spec)
+
+
+def test_actions(backend: BackEnd, verbs: Verbs) -> None:
+    spec = replace(backend.spec("act"), users=(User("alice", (KEY,)),), routes=(Route("default", "10.0.1.254"),))
+    spec = replace(spec, commands=("sleep 300 </dev/null >/dev/null 2>&1 &",))
+    verbs.create(spec)
+    assert verbs.action(spec, "cpuinfo").facts["cpuinfo"]["processes"] == 1
+    assert verbs.action(spec, "stop").state is SliverState.STOPPED
+    started = verbs.action(spec, "start")
+    assert started.state is SliverState.READY
+    assert "default via 10.0.1.254" in backend.execute(spec, "ip", "route")
+    assert verbs.action(spec, "add_keys", {"user": "alice", "keys": [KEY + " two {{ 1+1 }} $(id)"]}).changed
+    with pytest.raises(HandlerError, match="no such user"):
+        verbs.action(spec, "remove_keys", {"user": "../../root", "keys": [KEY]})
+    verbs.delete(spec)
+
+
+def test_a_published_port_reaches_the_sliver(backend: BackEnd, verbs: Verbs) -> None:
+    spec = replace(backend.spec("pub"), published_ports=(PublishedPort(22, 3150), PublishedPort(8080)))
+    result = verbs.create(spec)
+    assert result.facts["published_ports"]["22"] == 3150
+    echo = "import socket; s = socket.create_server(('', 22)); print(flush=True); c, _ = s.accept(); c.sendall(b'hi')"
+    command = ["ip", "netns", "exec", result.instance, "python3", "-c", echo]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None and server.stdout.readline()
+        with socket.create_connection(("127.0.0.1", 3150), timeout=10) as connection:
+            assert connection.recv(10) == b"hi"
+    verbs.delete(spec)
+
+
+def test_hostile_texts_stay_texts(backend: BackEnd, verbs: Verbs) -> None:
+    trap = backend.folder / "trap"
+    evil = [
+        "{{ lookup('pipe', 'touch TRAP') }}",
+        "{% for x in [1] %}{{ lookup('pipe', 'touch TRAP') }}{% endfor %}",
+        "'\"; touch TRAP; `touch TRAP` $(touch TRAP)",
+        "- !!python/object/apply:os.system [touch TRAP]",
+        "ünï 漢字 \U0001f600",
+    ]
+    comments = [text.replace("TRAP", str(trap)) for text in evil]
+    out = backend.folder / "out"
+    printed = ["\x1b[2J\x1b]0;x\x07\r\u2028", "x" * 65000, *comments]
+    commands = [f"cat >> {out} <<'THE END OF IT'\n{text}\nTHE END OF IT"[:65536] for text in printed]
+    document = encode(backend.spec("evil"))
+    document |= {"users": [{"name": "alice", "keys": [f"{KEY} {text}" for text in comments]}], "commands": commands}
+    spec = read_spec(document)
+    assert verbs.create(spec).state is SliverState.READY
+    assert not trap.exists()
+    assert out.read_bytes().decode() == "".join(text + "\n" for text in printed)
+    keys = Path(backend.home(spec), "keys", "alice").read_text()
+    assert keys == "".join(f"{KEY} {text}\n" for text in comments)
+    verbs.delete(spec)
+    assert not trap.exists()
+
+
+def test_a_failing_command_fails_the_create_and_undoes_it(backend: BackEnd, processor: Processor) -> None:
+    spec = replace(backend.spec("bad"), commands=("echo why >&2; exit 3",), published_ports=(PublishedPort(80),))
+    ended = processor.wait(processor.create(encode(spec)).id, WAIT)
+    assert ended.state is OperationState.FAILED and ended.failure is not None
+    assert (ended.failure.kind, ended.failure.rc) == (FailureKind.TASK, 3)
+    assert ended.failure.message == "command 1 ended with 3: why" and ended.failure.host == "here"
+    assert processor.slivers() == [] and backend.traces() == []
+
+
+def test_a_cancelled_create_leaves_nothing(backend: BackEnd, processor: Processor) -> None:
+    began = backend.folder / "began"
+    hang = f"trap '' TERM; (setsid sh -c \"trap '' TERM; sleep 300\" &); touch {began}; sleep 300"
+    created = processor.create(encode(replace(backend.spec("hang"), commands=(hang,))))
+    deadline = time.monotonic() + WAIT
+    while not began.exists():
+        assert time.monotonic() < deadline and not processor.operation(created.id).over
+        time.sleep(0.01)
+    processor.cancel(created.id)
+    ended = processor.wait(created.id, WAIT)
+    assert ended.state is OperationState.CANCELLED
+    assert processor.slivers() == [] and backend.traces() == [] and find_marked(created.id) == []
+
+
+def test_many_at_once(backend: BackEnd, processor: Processor) -> None:
+    specs = [replace(backend.spec(f"p{n}"), published_ports=(PublishedPort(22),)) for n in range(2)]
+
+    def all_done(operations: list[Operation]) -> bool:
+        return all(processor.wait(one.id, WAIT).state is OperationState.SUCCEEDED for one in operations)
+
+    assert all_done([processor.create(encode(spec)) for spec in specs])
+    results = [processor.sliver(spec.key).result for spec in specs]
+    assert len({one.logins[0].port for one in results if one is not None}) == 2
+    assert all_done([processor.delete(spec.key) for spec in specs])
+
+
+def test_an_interrupted_delete_can_be_repeated(backend: BackEnd, verbs: Verbs) -> None:
+    spec = replace(backend.spec("half"), published_ports=(PublishedPort(22),))
+    verbs.create(spec)
+    stop = Stop()
+    threading.Timer(1.0, stop.set, [FailureKind.STOPPED]).start()
+    with contextlib.suppress(HandlerError):  # it may have been quicker
+        verbs.handler.delete(verbs.run(stop), spec)
+    assert verbs.delete(spec).leftovers == () and backend.traces() == []

@@ -1,0 +1,105 @@
+"""The module behind the netns back-end, killed after each of its steps, and in check mode."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from am_bridge.handlers.decode import encode
+from am_bridge.handlers.spec import PublishedPort, SliverSpec, User
+from tests.ovs.handlers.backend import KEY, Netns
+
+DIRECT = Path(__file__).with_name("direct.py")
+PROGRAMS = ("ip", "ovs-vsctl", "nft")
+LETHAL = """#!/bin/sh
+{program} "$@"
+status=$?
+case "$*" in *" list "*|*"-j "*|*" find "*|*list-br*|*"netns pids"*|"list "*) exit $status;; esac
+echo x >> "{count}"
+[ "$(wc -l < "{count}")" -lt "$VMOC_DEADLY" ] || kill -9 $PPID
+exit $status
+"""
+
+
+def call(backend: Netns, verb: str, spec: SliverSpec, deadly: int = 0, check: bool = False) -> dict[str, Any] | None:
+    """The module's answer; None when it was killed, which it is after its ``deadly``-th change."""
+    folder = backend.folder / "bin"
+    (backend.folder / "count").unlink(missing_ok=True)
+    if not folder.exists():
+        folder.mkdir()
+        for program in PROGRAMS:
+            real = next(
+                p for place in ("/usr/sbin", "/usr/bin", "/sbin", "/bin") if (p := Path(place, program)).exists()
+            )
+            (folder / program).write_text(LETHAL.format(program=real, count=backend.folder / "count"))
+            (folder / program).chmod(stat.S_IRWXU)
+    arguments = {
+        "verb": verb,
+        "spec": encode(spec),
+        "bridge": "br-int",
+        "ovs_rundir": str(backend.ovs.directory),
+        "commands": True,
+        "published_ports": "3100-3199",
+        "_ansible_check_mode": check,
+    }
+    path = f"{folder}:{os.environ['PATH']}" if deadly else os.environ["PATH"]
+    done = subprocess.run(
+        [sys.executable, str(DIRECT), "netns_sliver", json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PATH": f"{path}:/usr/sbin:/sbin", "VMOC_DEADLY": str(deadly)},
+    )
+    if done.returncode == -9:
+        return None
+    assert done.stdout, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def spec(backend: Netns) -> SliverSpec:
+    one = backend.spec("mod", users=[{"name": "alice", "keys": [KEY]}])
+    return replace(one, published_ports=(PublishedPort(22),), commands=("true",), users=(User("alice", (KEY,)),))
+
+
+@pytest.mark.slow
+def test_killed_after_any_step_a_delete_leaves_nothing_and_a_create_mends(backend: Netns, spec: SliverSpec) -> None:
+    step = 1
+    while call(backend, "create", spec, deadly=step) is None:
+        if step % 4 == 0:
+            mended = call(backend, "create", spec)
+            assert mended is not None and mended["vmoc_result"]["state"] == "ready", mended
+        gone = call(backend, "delete", spec)
+        assert gone is not None and gone["vmoc_result"]["leftovers"] == [] and backend.traces() == [], step
+        step += 1
+    assert step > 12, "it has that many steps"
+    whole = call(backend, "delete", spec)
+    assert whole is not None and backend.traces() == []
+
+
+def test_check_mode_changes_nothing(backend: Netns, spec: SliverSpec) -> None:
+    planned = call(backend, "create", spec, check=True)
+    assert planned is not None and planned["changed"] and backend.traces() == []
+    call(backend, "create", spec)
+    traces = backend.traces()
+    removal = call(backend, "delete", spec, check=True)
+    assert removal is not None and removal["changed"] and backend.traces() == traces
+    call(backend, "delete", spec)
+
+
+def test_a_bridge_that_is_not_there(backend: Netns, spec: SliverSpec) -> None:
+    backend.ovs.vsctl("del-br", "br-int")
+    answer = call(backend, "create", spec)
+    backend.ovs.add_bridge("br-int", 1)
+    assert answer is not None and answer["failed"]
+    assert answer["msg"] == "there is no bridge br-int on this host; see netns_bridge"
