@@ -51,7 +51,7 @@ class Rig:
             for vlan in range(FIRST, FIRST + slices)
         ]
         registry.adopt(registry.plan(wanted, origin=Origin.FILE))
-        self.mux = Mux(registry.snapshot)
+        self.mux = Mux(registry.snapshot, journal=True)
         self.mux.south_opened(SOUTH, "bench", 0, self.now)
         self.up(of.hello(version, 1, (version,) if version == of.V13 else None))
         self.settle()

@@ -12,9 +12,7 @@ import pytest
 from tests.emulation import wire as of
 from tests.vectors.lab import LATER_DPIDS, Lab
 
-NOT_BUILT: dict[int, str] = {
-    308: "no journal yet",
-}
+NOT_BUILT: dict[int, str] = {}
 """Vectors that fail because the feature they are about is missing. Strict: they must be taken out once it is there."""
 
 

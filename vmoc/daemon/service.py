@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from vmoc.apps.bridge import Bridge, Key
 from vmoc.config import Listener, Settings
+from vmoc.daemon import journaling
 from vmoc.daemon.default_controller import Keeper, Need
 from vmoc.daemon.errors import StartError
 from vmoc.daemon.rack import Rack
@@ -38,6 +39,7 @@ from vmoc.net.southbound import Listening
 from vmoc.net.threads import in_thread
 from vmoc.net.wire import format_peer
 from vmoc.registry import Plan
+from vmoc.store.journal import JournalFile
 from vmoc.telemetry import logs, metrics
 from vmoc.telemetry.endpoint import MetricsEndpoint
 from vmoc.telemetry.events import EventLog
@@ -67,6 +69,7 @@ class Service:
         self._exit_code = 0
         self._listeners: list[southbound.Listener] = []
         self._endpoint: MetricsEndpoint | None = None
+        self._journal: JournalFile | None = None
         self._multiplexer: Any = None
         self.slices = Slices(settings, report=self.events.record)
         self._need: Need
@@ -95,6 +98,8 @@ class Service:
         except (tls.TlsFilesError, southbound.ListenError) as exc:
             self._close_listeners()
             self.slices.close()
+            if self._journal is not None:
+                self._journal.close()
             raise StartError([str(exc)], 2 if isinstance(exc, tls.TlsFilesError) else 1) from exc
         for listener in self._listeners:
             listener.start()
@@ -127,6 +132,7 @@ class Service:
         settings = self.settings
         snapshot = self.slices.book.snapshot
         self._need = Need(snapshot)
+        self._journal, kept = journaling.start(settings, self.log)
         self.core = Mux(
             snapshot,
             versions=settings.versions,
@@ -135,9 +141,14 @@ class Service:
             default_controller=settings.default_controller.url,
             tap=True,
             seed=int.from_bytes(os.urandom(8)),
+            journal=self._journal is not None,
+            kept=kept,
         )
         self.edge = Edge(self.core, loop, report=self.events.record, bug=self._bug)
         self.rack = Rack(self.edge, self.core, self.events, _discovered)
+        if self._journal is not None:
+            journaling.write_anew(self._journal, self.core)
+            self.edge.use_journal(self._journal)
         self.bridge = Bridge(self._operator_send, loop.call_soon_threadsafe)
         self.edge.use_mirror(self.bridge.sink)
         self.slices.connect(self.edge.call, self._adopt)
@@ -200,6 +211,8 @@ class Service:
             async with asyncio.timeout(max(0.1, deadline - monotonic())):
                 await ending
         self.edge.close()
+        if self._journal is not None:
+            self._journal.close()
         self.events.flush()
         self.log.info("stopped")
 

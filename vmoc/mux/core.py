@@ -24,9 +24,11 @@ from vmoc.mux.counters import Counters
 from vmoc.mux.datapath import State, VirtualDatapath, presented_dpid
 from vmoc.mux.effects import Output
 from vmoc.mux.hub import Hub
+from vmoc.mux.journal import Kept
 from vmoc.mux.link import LinkState
 from vmoc.mux.links import Links
 from vmoc.mux.north import NorthSession
+from vmoc.mux.restoring import Restoring
 from vmoc.mux.south import Phase, SouthSession
 from vmoc.mux.switch import Switch
 from vmoc.mux.view import View
@@ -41,7 +43,11 @@ CLOSING = 0.02
 
 
 class Mux:
-    """The multiplexer's core."""
+    """The multiplexer's core.
+
+    ``journal``: put into the output what a restart must not forget; ``kept`` is
+    what the journal of the run before came to.
+    """
 
     def __init__(
         self,
@@ -53,6 +59,8 @@ class Mux:
         default_controller: Endpoint | None = None,
         tap: bool = False,
         seed: int = 0,
+        journal: bool = False,
+        kept: Iterable[Kept] = (),
     ) -> None:
         self._hub = Hub(
             versions=versions,
@@ -61,8 +69,10 @@ class Mux:
             default_controller=default_controller,
             tap=tap,
             seed=seed,
+            journal=journal,
         )
         self._snapshot = snapshot
+        self._restoring = Restoring(self._hub.journal, kept if journal else (), snapshot.slices)
         self._north = self._hub.north
         self._south: dict[int, SouthSession] = {}
         self._switches: dict[tuple[int, int], Switch] = {}
@@ -150,6 +160,7 @@ class Mux:
         switch = self._switches.get(key)
         if switch is None:
             switch = self._switches[key] = Switch(self._hub, found.dpid, session.native_vlan)
+            switch.reserved_tags = self._restoring.reserved_tags(key)
         session.features = features
         if switch.session is None:
             self._join(session, switch, now)
@@ -182,6 +193,7 @@ class Mux:
         def known(when: float) -> None:
             self._choose_pipeline(switch, when)
             self._sync_switch(switch, when)
+            self._restoring.arrived(switch)
             looked_at[:] = switch.datapaths.values()
             proving.reconcile(switch, reconciled, when)
 
@@ -216,6 +228,7 @@ class Mux:
         if (before.first_table, before.sharing) != (switch.offers.first_table, switch.offers.sharing):
             for datapath in list(switch.datapaths.values()):
                 datapath.enter(State.GONE, now, "pipeline", "its switch's tables are used in another way now")
+                self._disown(datapath)
                 self._links.drop_all(datapath, now)
                 switch.datapaths.delist(datapath)
                 switch.left.add(datapath.vlan)
@@ -236,6 +249,10 @@ class Mux:
             del self._switches[switch.key]
             for datapath in switch.datapaths.values():
                 self._links.drop_all(datapath, now)
+                self._end_notes(datapath)
+            if switch.remembers:
+                for one in self._hub.journal.left(switch.key):
+                    self._hub.journal.gone(one.handle)
 
     # -- north -------------------------------------------------------------------------------------
 
@@ -309,6 +326,8 @@ class Mux:
             kind = Kind.SLICE_REMOVED if new is None else Kind.SLICE_ADDED if old is None else Kind.SLICE_CHANGED
             self._hub.report(kind, slice=name, detail={"origin": str(known.origin)})
             touched.add(old, new)
+            if new is None or not new.enabled:
+                self._restoring.leave((name,))
         for switch in list(self._switches.values()):
             vlans = touched.on(switch.dpid)
             if vlans and switch.features is not None:
@@ -427,7 +446,8 @@ class Mux:
             switch.held_out |= {(segment.vlan, owner.id)}
             self._report_held_out(switch, segment.vlan, owner.id, "all slots of the switch are in use")
             return
-        datapath = VirtualDatapath(self._hub, switch, owner, segment, attachment, now)
+        kept = self._restoring.claim(switch, owner, segment)
+        datapath = VirtualDatapath(self._hub, switch, owner, segment, attachment, now, kept)
         switch.held_out -= {(segment.vlan, owner.id)}
         switch.enlist(datapath)
         leaving = self._leaving.get((switch.key, datapath.vlan))
@@ -486,6 +506,7 @@ class Mux:
             datapath.regrant()
             admission.revoke(datapath, now)  # ports may have come and gone since
             admission.grant(datapath, now)
+            datapath.confirm()
             datapath.enter(State.READY, now)
             self._links.sync(datapath, now)
             lifecycle.await_controller(datapath.switch, datapath, now)
@@ -509,6 +530,7 @@ class Mux:
     def _remove(self, datapath: VirtualDatapath, now: float) -> None:
         switch = datapath.switch
         datapath.enter(State.GONE, now, "removed")
+        self._disown(datapath)
         connected = any(link.session is not None for link in datapath.links.values())
         self._links.drop_all(datapath, now)
         switch.datapaths.delist(datapath)
@@ -522,6 +544,7 @@ class Mux:
             switch.by_tag.pop(datapath.tag, None)
             if clean:
                 switch.metadata_slots.taken.discard(datapath.slot)
+                self._end_notes(datapath)
             else:
                 self._report_tainted(datapath)
 
@@ -537,6 +560,26 @@ class Mux:
             self._hub.clock.at(now + CLOSING, delete)
         else:
             proving.flush(switch, datapath, flushed, now)
+
+    def _disown(self, datapath: VirtualDatapath) -> None:
+        """It is over; what its switch has of it is to be found, also after a restart."""
+        if datapath.notes is not None:
+            self._hub.journal.disown(datapath.notes.handle)
+
+    def _end_notes(self, datapath: VirtualDatapath) -> None:
+        """Nothing of the datapath is on its switch any more, as far as anybody will ever know."""
+        if datapath.notes is not None:
+            self._hub.journal.gone(datapath.notes.handle)
+
+    # -- the journal -------------------------------------------------------------------------------
+
+    def rewrite_journal(self) -> None:
+        """Begin to write everything anew: once ``rewrite_some`` is False, what was written before is superfluous."""
+        self._hub.journal.rewrite()
+
+    def rewrite_some(self) -> bool:
+        """Write one virtual datapath anew; whether there is more to do. The next output has it."""
+        return self._hub.journal.rewrite_some()
 
     # -- the view ----------------------------------------------------------------------------------
 

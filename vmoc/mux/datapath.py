@@ -19,6 +19,7 @@ from vmoc.mux.clock import Alarm
 from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named, without_outputs
 from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
+from vmoc.mux.journal import Kept
 from vmoc.mux.pending import Expected, Request
 from vmoc.mux.suppress import Excess
 from vmoc.openflow import v10, v13
@@ -65,7 +66,16 @@ def presented_dpid(segment: Segment, dpid: int) -> int:
 class VirtualDatapath:
     """One segment on one switch."""
 
-    def __init__(self, hub: Hub, switch: Switch, owner: Slice, segment: Segment, attachment: Attachment, now: float):
+    def __init__(
+        self,
+        hub: Hub,
+        switch: Switch,
+        owner: Slice,
+        segment: Segment,
+        attachment: Attachment,
+        now: float,
+        kept: Kept | None = None,
+    ) -> None:
         self.hub = hub
         self.switch = switch
         self.owner = owner
@@ -74,8 +84,13 @@ class VirtualDatapath:
         self.vlan = segment.vlan
         self.state = State.PENDING
         self.since = now
-        self.tag = switch.allocate_tag()
+        self.tag = switch.allocate_tag() if kept is None else kept.tag
         self.slot = switch.metadata_slots.allocate() if switch.pipeline.sharing else 0
+        self.notes = hub.journal.notes(kept.handle if kept is not None else 0)
+        self.restored = kept is not None
+        """Back from the journal, and the switch has not shown yet what is true of it."""
+        self.stale: set[Entry] = set()
+        """Restored entries that have other actions on the switch than they should."""
         self.dpid = presented_dpid(segment, switch.dpid)
         self.links: dict[int, Link] = {}
         self.sessions: list[NorthSession] = []
@@ -99,11 +114,16 @@ class VirtualDatapath:
         self.standalone_identity: bytes | None = None
         self.generation: int | None = None
         self._said: dict[Kind, float] = {}
-        self.flows = FlowTable(switch.version, self.tag, owner.limits.max_flows)
+        self.flows = FlowTable(switch.version, self.tag, owner.limits.max_flows, self.notes)
         size = hub.policy.buffers.partition(":")[2]
         self.buffers = BufferPool(int(size), hub.random) if size else None
-        self.groups = GroupTable(0, owner.limits.max_groups, hub.policy.chain_depth)
-        self.meters = MeterTable(switch.meter_pool, owner.limits.max_meters)
+        self.groups = GroupTable(0, owner.limits.max_groups, hub.policy.chain_depth, notes=self.notes)
+        self.meters = MeterTable(switch.meter_pool, owner.limits.max_meters, notes=self.notes)
+        if kept is not None:
+            self.flows.restore(kept.serial, kept.flows)
+            self.groups.restore(kept.slot, kept.number, kept.groups)
+            self.meters.restore(kept.meters)
+            self.no_flood, self.no_packet_in = kept.no_flood, kept.no_packet_in
         self.set_limits(owner.limits, now)
         self.grant = Grant(switch.version, self.vlan, frozenset())
         self.regrant()
@@ -154,7 +174,7 @@ class VirtualDatapath:
 
     def regrant(self) -> None:
         """Recompute the grant and the guards from the attachment and the switch's ports."""
-        switch, features = self.switch, self.switch.features
+        hub, switch, features = self.hub, self.switch, self.switch.features
         ports = self.owned_ports()
         named = self.attachment.ports
         if named is None:
@@ -175,20 +195,44 @@ class VirtualDatapath:
             hides_tag=self.hides_tag,
             native=switch.native,
             guarded=bool(foreign),
-            n_tables=min(features.n_tables - first_table, self.hub.policy.max_tables) if features else 1,
+            n_tables=min(features.n_tables - first_table, hub.policy.max_tables) if features else 1,
             first_table=first_table,
             slot=self.slot,
             queues={port: self.attachment.queues[port] for port in ports if port in self.attachment.queues},
             no_flood=self.no_flood & ports,
             groups=self.groups.ids,
             meters=self.meters.ids,
-            policy=self.hub.policy,
+            policy=hub.policy,
             awaited=self._awaited_ports(),
         )
         self.flow_policy = FlowModPolicy(self.grant)
         self.packet_policy = PacketOutPolicy(self.grant)
         if self.flows.version != switch.version:
-            self.flows = FlowTable(switch.version, self.tag, self.owner.limits.max_flows)
+            self.flows = FlowTable(switch.version, self.tag, self.owner.limits.max_flows, self.notes)
+            if self.notes is not None:
+                hub.journal.hold(self.notes.handle, self)
+
+    def kept(self) -> Kept:
+        """What the journal has to know."""
+        flows = self.flows
+        return Kept(
+            self.notes.handle if self.notes is not None else 0,
+            *self.switch.key,
+            self.vlan,
+            self.tag,
+            flows.version,
+            self.hides_tag,
+            self.dpid,
+            flows.last_serial,
+            self.groups.slot,
+            self.groups.last_number,
+            self.owner.id,
+            {entry.serial: (entry.identity, entry.data, entry.floods) for entry in flows.by_serial.values()},
+            self.groups.kept(),
+            self.meters.kept(),
+            self.no_flood,
+            self.no_packet_in,
+        )
 
     def shown(self, port: Port) -> Port:
         """A port as the slice sees it: its own NO_FLOOD and NO_PACKET_IN, the real PORT_DOWN."""
@@ -340,9 +384,21 @@ class VirtualDatapath:
             self._reissue(entry, lenient, now)
         return True
 
+    def confirm(self) -> None:
+        """All that came back from the journal has been compared with the switch."""
+        self.restored = False
+        self.stale.clear()
+
+    def check(self, entry: Entry, shown: bytes) -> None:
+        """A restored entry, and the switch's own words on it: are its actions those it should have?"""
+        verdict = vet_flow_mod(self.grant, entry.data)
+        at = f10.ENTRY_FIXED if self.switch.version == 1 else f13.ENTRY_MATCH + (len(entry.match) + 7 & ~7)
+        if isinstance(verdict, FlowChange) and verdict.body != shown[at:]:
+            self.stale.add(entry)
+
     def _reissue(self, entry: Entry, change: FlowChange, now: float) -> None:
-        """Write an entry's FLOOD anew. If the switch does not take it, the old one leads to former ports: delete."""
-        if not change.floods:
+        """Write anew an entry that floods or is not as it should be. If the switch does not take it: delete it."""
+        if not change.floods and entry not in self.stale:
             return
         data = self.flows.reissue(entry, change.body)
 

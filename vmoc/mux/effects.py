@@ -98,7 +98,11 @@ Effect = (
 
 @dataclass(slots=True)
 class Output:
-    """All that one or more calls into the core produced: bytes per connection, then effects in order."""
+    """All that one or more calls into the core produced: records, bytes per connection, then effects in order.
+
+    ``journal`` is to be written (not synced) before anything else is.
+    """
 
     writes: dict[int, list[bytes]] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
+    journal: bytes = b""

@@ -16,10 +16,11 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from vmoc import errors
+from vmoc.mux.journal import FLOW, FLOW_KIND, Notes
 from vmoc.openflow import v10, v13
 from vmoc.openflow.v10 import actions as a10
 from vmoc.openflow.v10 import flow as f10
@@ -98,9 +99,9 @@ class Plan(NamedTuple):
 class FlowTable:
     """All entries of one virtual datapath."""
 
-    __slots__ = ("_lingering", "_serial", "by_identity", "by_serial", "flooding", "quota", "tag", "version")
+    __slots__ = ("_lingering", "_notes", "_serial", "by_identity", "by_serial", "flooding", "quota", "tag", "version")
 
-    def __init__(self, version: int, tag: int, quota: int) -> None:
+    def __init__(self, version: int, tag: int, quota: int, notes: Notes | None = None) -> None:
         self.version = version
         self.tag = tag << SERIAL_BITS
         self.quota = quota
@@ -109,6 +110,7 @@ class FlowTable:
         self.flooding: dict[int, Entry] = {}
         self._lingering: deque[tuple[float, Entry]] = deque()
         self._serial = 0
+        self._notes = notes
 
     def __len__(self) -> int:
         return len(self.by_identity)
@@ -140,6 +142,10 @@ class FlowTable:
         self.by_serial[serial] = entry
         if floods:
             self.flooding[serial] = entry
+        notes = self._notes
+        if notes is not None:
+            head = FLOW.pack(FLOW_KIND, notes.handle, serial, floods, len(identity), len(data))
+            notes.extend((head, identity, data))
         return entry
 
     def kill(self, entry: Entry) -> None:
@@ -153,7 +159,8 @@ class FlowTable:
     def forget(self, entry: Entry) -> None:
         """The entry is gone from the switch."""
         self.kill(entry)
-        self.by_serial.pop(entry.serial, None)
+        if self.by_serial.pop(entry.serial, None) is not None and self._notes is not None:
+            self._notes.forget(entry.serial)
 
     def accepted(self, added: Entry) -> None:
         """The switch has processed an ADD: what it replaced is gone."""
@@ -169,7 +176,7 @@ class FlowTable:
         while previous is not None and previous.serial not in self.by_serial:
             previous = previous.previous  # refused as well, or expired
         if previous is not None:
-            self._revive(previous)
+            self.revive(previous)
 
     def undo(self, plan: Plan, part: int) -> None:
         """The switch refused one message of a plan: what that was about is as before."""
@@ -178,7 +185,7 @@ class FlowTable:
         every = len(plan.messages) == 1
         for entry in plan.dying if every else plan.dying[part : part + 1]:
             if entry.serial in self.by_serial:
-                self._revive(entry)
+                self.revive(entry)
         for entry, data, floods, now in plan.changed if every else plan.changed[part : part + 1]:
             if entry.data is now:
                 self._set(entry, data, floods)
@@ -192,13 +199,16 @@ class FlowTable:
                 self.forget(entry)
         lingering.extend((now + LINGER, entry) for entry in entries if not entry.alive)
 
-    def _revive(self, entry: Entry) -> None:
+    def revive(self, entry: Entry) -> None:
+        """The entry is on the switch after all."""
         if entry.identity not in self.by_identity:
             entry.alive = True
             self.by_identity[entry.identity] = entry
             self._set(entry, entry.data, entry.floods)
 
     def _set(self, entry: Entry, data: bytes, floods: bool) -> None:
+        if self._notes is not None and data is not entry.data:
+            self._notes.actions(entry.serial, floods, data)
         entry.data, entry.floods = data, floods
         if floods and entry.alive:
             self.flooding[entry.serial] = entry
@@ -207,10 +217,26 @@ class FlowTable:
 
     def clear(self) -> None:
         """The switch's table is known to hold nothing of ours."""
+        if self._notes is not None and self.by_serial:
+            self._notes.empty()
         self.by_identity.clear()
         self.by_serial.clear()
         self.flooding.clear()
         self._lingering.clear()
+
+    # -- the journal -------------------------------------------------------------------------------
+
+    @property
+    def last_serial(self) -> int:
+        """The highest serial so far."""
+        return self._serial
+
+    def restore(self, serial: int, flows: Mapping[int, tuple[bytes, bytes, bool]]) -> None:
+        """Know the entries of before a restart again: none of them counts until the switch shows it."""
+        self._serial = serial
+        for number, (identity, data, floods) in flows.items():
+            entry = self.by_serial[number] = Entry(number, identity, data, floods)
+            entry.alive = False
 
     # -- fast path ---------------------------------------------------------------------------------
 

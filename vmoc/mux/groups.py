@@ -15,12 +15,14 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from vmoc import errors
+from vmoc.mux.journal import Notes
 from vmoc.openflow import v10
+from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import group as g13
 from vmoc.policy.groups import DELETE, GroupChange, MeterChange
 from vmoc.policy.verdict import Refusal
@@ -65,8 +67,34 @@ class GroupTable:
     groups: dict[int, Group] = field(default_factory=dict)
     ids: dict[int, int] = field(default_factory=dict)
     """Virtual to physical ids, kept in step with ``groups``; what a grant looks at."""
+    notes: Notes | None = None
     _by_physical: dict[int, int] = field(default_factory=dict)
     _next: int = 0
+
+    @property
+    def last_number(self) -> int:
+        """The number in the last physical id that was given out."""
+        return self._next
+
+    def take_slot(self, slot: int) -> None:
+        """Physical ids are in this slot from now on; 0: there are none any more."""
+        self.slot = slot
+        if self.notes is not None:
+            self.notes.slot(slot)
+
+    def restore(self, slot: int, number: int, groups: Mapping[int, tuple[int, bytes]]) -> None:
+        """Know the groups of before a restart again."""
+        self.slot, self._next = slot, number
+        notes, self.notes = self.notes, None
+        for physical, (virtual, data) in groups.items():
+            if virtual in self.groups:
+                self._drop(virtual)
+            self._set(virtual, Group(physical, data, _refers(data)))
+        self.notes = notes
+
+    def kept(self) -> dict[int, tuple[int, bytes]]:
+        """What ``restore`` takes."""
+        return {group.physical: (virtual, group.data) for virtual, group in self.groups.items()}
 
     def virtual_of(self, physical: int) -> int | None:
         """The virtual id of a physical one, if it is ours."""
@@ -76,11 +104,15 @@ class GroupTable:
         self.groups[virtual] = group
         self.ids[virtual] = group.physical
         self._by_physical[group.physical] = virtual
+        if self.notes is not None:
+            self.notes.group(group.physical, virtual, group.data)
 
     def _drop(self, virtual: int) -> Group:
         group = self.groups.pop(virtual)
         del self.ids[virtual]
         del self._by_physical[group.physical]
+        if self.notes is not None:
+            self.notes.no_group(group.physical)
         return group
 
     def keep_only(self, physical: set[int]) -> None:
@@ -91,9 +123,8 @@ class GroupTable:
 
     def clear(self) -> None:
         """The switch is known to hold none of ours."""
-        self.groups.clear()
-        self.ids.clear()
-        self._by_physical.clear()
+        for virtual in list(self.groups):
+            self._drop(virtual)
 
     def plan(self, change: GroupChange) -> list[GroupStep] | Refusal:
         """What ``change`` comes to on the switch, with the shadow already updated; an ADD needs a slot."""
@@ -216,6 +247,12 @@ class GroupTable:
                 yield virtual
 
 
+def _refers(data: bytes) -> frozenset[int]:
+    """The groups the buckets of a GROUP_MOD lead to."""
+    buckets = g13.parse_buckets(data, 16, len(data))
+    return frozenset(action[1] for bucket in buckets for action in bucket.actions if action[0] == a13.GROUP)
+
+
 @dataclass(slots=True)
 class MeterPool:
     """Physical meter ids of one switch, 1..``limit``."""
@@ -246,6 +283,8 @@ class MeterStep(NamedTuple):
     virtual: int
     physical: int
     command: int
+    before: bytes = b""
+    """Flags and bands before a MODIFY."""
 
 
 @dataclass(slots=True)
@@ -255,6 +294,30 @@ class MeterTable:
     pool: MeterPool
     quota: int
     ids: dict[int, int] = field(default_factory=dict)
+    contents: dict[int, bytes] = field(default_factory=dict)
+    """By physical id, of all that the switch may have: flags and bands as METER_MOD and METER_CONFIG carry them."""
+    notes: Notes | None = None
+
+    def _note(self, virtual: int, physical: int, content: bytes) -> None:
+        self.contents[physical] = content
+        if self.notes is not None:
+            self.notes.meter(physical, virtual, content)
+
+    def forget(self, physical: int) -> None:
+        """The switch does not have it."""
+        if self.contents.pop(physical, None) is not None and self.notes is not None:
+            self.notes.no_meter(physical)
+
+    def restore(self, meters: Mapping[int, tuple[int, bytes]]) -> None:
+        """Know the meters of before a restart again."""
+        for physical, (virtual, content) in meters.items():
+            self.ids[virtual] = physical
+            self.contents[physical] = content
+            self.pool.taken.add(physical)
+
+    def kept(self) -> dict[int, tuple[int, bytes]]:
+        """What ``restore`` takes."""
+        return {physical: (virtual, self.contents.get(physical, b"")) for virtual, physical in self.ids.items()}
 
     def virtual_of(self, physical: int) -> int | None:
         """The virtual id of a physical one, if it is ours."""
@@ -266,6 +329,8 @@ class MeterTable:
             if own not in physical:
                 del self.ids[virtual]
                 self.pool.free(own)
+        for own in self.contents.keys() - physical:
+            self.forget(own)
 
     def clear(self) -> None:
         """The switch is known to hold none of ours."""
@@ -283,7 +348,9 @@ class MeterTable:
         if change.command != DELETE:
             physical = self.ids[change.meter]
             message = g13.meter_mod(0, change.command, change.flags, physical, change.bands)
-            return [MeterStep(message, change.meter, physical, change.command)]
+            before = self.contents.get(physical, b"")
+            self._note(change.meter, physical, message[10:12] + message[16:])
+            return [MeterStep(message, change.meter, physical, change.command, before)]
         return self.remove(list(self.ids) if change.meter == g13.METER_ALL else [change.meter])
 
     def remove(self, doomed: Iterable[int]) -> list[MeterStep]:
@@ -299,7 +366,10 @@ class MeterTable:
         """The switch refused a message. True: its physical id is nobody's any more, once a barrier has confirmed it."""
         if step.command == v10.ADD and self.ids.get(step.virtual) == step.physical:
             del self.ids[step.virtual]
+            self.forget(step.physical)
             return True
+        if step.command == v10.MODIFY and self.contents.get(step.physical) == step.message[10:12] + step.message[16:]:
+            self._note(step.virtual, step.physical, step.before)
         if step.command == DELETE:
             # Made anew since? Then the old one stays on the switch, and its id taken.
             self.ids.setdefault(step.virtual, step.physical)

@@ -11,6 +11,7 @@ from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from vmoc.mux import objects
 from vmoc.mux.groups import SLOT_SHIFT
 from vmoc.openflow import header, stats, v13
 from vmoc.openflow.header import OF10
@@ -49,10 +50,15 @@ def configured_meters(reply: bytes) -> list[int]:
     return [int.from_bytes(record[4:8], "big") for record in g13.records(reply, 16, _METER_CONFIG_LEAST)]
 
 
-def look(switch: Switch, done: Callable[[set[int] | None, set[int] | None, float], None], now: float) -> None:
+def look(
+    switch: Switch,
+    done: Callable[[set[int] | None, set[int] | None, float], None],
+    now: float,
+    keep: Callable[[int, bytes], None] | None = None,
+) -> None:
     """Ask for all groups, then for all meters; ``done`` gets their ids, None where the switch gave an error.
 
-    A switch that has neither says so.
+    A switch that has neither says so. ``keep`` gets each part: its multipart type and the message.
     """
     found: dict[int, set[int] | None] = {v13.MP_GROUP_DESC: set(), v13.MP_METER_CONFIG: set()}
 
@@ -63,6 +69,8 @@ def look(switch: Switch, done: Callable[[set[int] | None, set[int] | None, float
         else:
             assert ids is not None
             ids.update(described_groups(message) if kind == v13.MP_GROUP_DESC else configured_meters(message))
+            if keep is not None:
+                keep(kind, message)
             if stats.head(message)[1] & 1:
                 return
         if kind == v13.MP_GROUP_DESC:
@@ -106,7 +114,8 @@ def prove_gone(switch: Switch, datapath: VirtualDatapath, done: Callable[[bool, 
         if not left:
             table.clear()
             switch.slots.pop(table.slot, None)
-            table.slot = 0
+            if table.slot:
+                table.take_slot(0)
         meters.keep_only(still)
         done(not left and not still, when)
 
@@ -130,7 +139,12 @@ class _Reconcile:
 
     def begin(self, now: float) -> None:
         self._tries += 1
-        look(self._switch, self._judge, now)
+        self._shown: dict[int, dict[int, bytes]] = {v13.MP_GROUP_DESC: {}, v13.MP_METER_CONFIG: {}}
+        look(self._switch, self._judge, now, self._keep)
+
+    def _keep(self, kind: int, message: bytes) -> None:
+        for record in g13.records(message, 16, _GROUP_DESC_LEAST):
+            self._shown[kind][int.from_bytes(record[4:8], "big")] = record
 
     def _judge(self, groups: set[int] | None, meters: set[int] | None, now: float) -> None:
         switch = self._switch
@@ -147,14 +161,22 @@ class _Reconcile:
             messages += [delete_meter(physical) for physical in sorted(loose) if physical <= g13.METER_MAX]
         else:
             # Those in a slot of ours were a slice's, of before; nobody else's ids look like that.
-            messages = [delete_group(physical) for physical in sorted(strays) if physical >> SLOT_SHIFT in switch.slots]
+            ours = switch.slots.keys() | switch.left_slots
+            messages = [delete_group(physical) for physical in sorted(strays) if physical >> SLOT_SHIFT in ours]
+            messages += [delete_meter(physical) for physical in sorted(loose & switch.left_meters)]
         if messages and self._tries < self.TRIES:
             for message in messages:
                 switch.send_own(message, now)
             switch.barrier(switch, None, b"", now)
             self.begin(now)
             return
+        switch.left_slots.clear()
+        switch.left_meters.clear()
         switch.slots = {datapath.groups.slot: datapath for datapath in datapaths if datapath.groups.slot}
         switch.taken_slots = {physical >> SLOT_SHIFT for physical in strays}
         switch.meter_pool.taken = set(meters)
+        for datapath in datapaths:
+            if datapath.restored:
+                shown = self._shown
+                objects.correct(switch, datapath, shown[v13.MP_GROUP_DESC], shown[v13.MP_METER_CONFIG], now)
         self._done(now)

@@ -11,6 +11,7 @@ from vmoc.model import Endpoint, Policy, Timers
 from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
 from vmoc.mux.effects import Close, Effect, Output, Report
+from vmoc.mux.journal import Journal
 
 if TYPE_CHECKING:
     from vmoc.mux.north import NorthSession
@@ -28,6 +29,7 @@ class Hub:
         default_controller: Endpoint | None,
         tap: bool,
         seed: int,
+        journal: bool = False,
     ) -> None:
         self.versions = versions
         self.policy = policy
@@ -42,6 +44,8 @@ class Hub:
         self.north: dict[int, NorthSession] = {}
         """Open connections to controllers, by cid; each takes itself out when it ends."""
         self.writes: defaultdict[int, list[bytes]] = defaultdict(list)
+        self.journal = Journal(journal)
+        self._records = self.journal.records
         self._effects: list[Effect] = []
 
     def effect(self, effect: Effect) -> None:
@@ -60,5 +64,8 @@ class Hub:
         """All output since the last call."""
         output = Output(dict(self.writes), self._effects)
         self.writes.clear()
+        if self._records:
+            output.journal = b"".join(self._records)
+            self._records.clear()
         self._effects = []
         return output

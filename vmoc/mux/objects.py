@@ -62,8 +62,10 @@ def group_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         session.refuse(message, change, now)
         return None
     if not table.slot and change.command == v10.ADD:
-        table.slot = session.switch.allocate_slot(datapath)
-        if not table.slot:
+        slot = session.switch.allocate_slot(datapath)
+        if slot:
+            table.take_slot(slot)
+        else:
             _over(session, message, Refusal("quota", errors.GROUP_QUOTA, "the switch has no group ids left"), now)
             return None
     steps = table.plan(change)
@@ -116,6 +118,7 @@ def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
     def settled(step: MeterStep) -> None:
         if step.command == DELETE:
             switch.meter_pool.free(step.physical)
+            datapath.meters.forget(step.physical)
             for entry in doomed.get(step.virtual, ()):
                 datapath.flows.forget(entry)
 
@@ -217,6 +220,48 @@ def _fits(datapath: VirtualDatapath, group: Group) -> bool:
     absent = {port for port in _ports_of(group) if port not in datapath.switch.ports and datapath.attached(port)}
     lenient = replace(datapath.grant, ports=datapath.grant.ports | absent)
     return bool(absent) and not isinstance(vet_group_mod(lenient, change), Refusal)
+
+
+def correct(
+    switch: Switch, datapath: VirtualDatapath, groups: dict[int, bytes], meters: dict[int, bytes], now: float
+) -> None:
+    """Write anew what came back from a journal and is not so on the switch.
+
+    ``groups`` and ``meters`` are the switch's own descriptions, by physical id.
+    """
+    for virtual, group in list(datapath.groups.groups.items()):
+        change = vet_group_mod(datapath.grant, group.data[:8] + v10.MODIFY.to_bytes(2, "big") + group.data[10:])
+        shown = groups.get(group.physical)
+        if shown is None or isinstance(change, Refusal) or _alike(shown, change.kind, change.buckets):
+            continue  # what is refused is ``revet``'s
+        message = g13.group_mod(0, v10.MODIFY, change.kind, group.physical, g13.pack_buckets(change.buckets))
+
+        def refused(_: bytes, when: float, virtual: int = virtual) -> None:
+            if virtual in datapath.groups.groups:
+                for step in datapath.groups.remove(datapath.groups.leading_to((virtual,))):
+                    switch.send_own(step.message, when, datapath)
+
+        switch.send(message, Request(Expected.NOTHING, None, message, at=now, done=refused), datapath, now)
+    for physical, content in datapath.meters.contents.items():
+        shown = meters.get(physical)
+        if shown is not None and content and shown[2:4] + shown[8:] != content:
+            body = v10.MODIFY.to_bytes(2, "big") + content[:2] + physical.to_bytes(4, "big") + content[2:]
+            switch.send_own(header.message(header.OF13, v13.METER_MOD, 0, body), now, datapath)
+
+
+def _alike(shown: bytes, kind: int, buckets: list[g13.Bucket]) -> bool:
+    """Whether a GROUP_DESC record is of ``kind`` and ``buckets``; a switch need not keep what the kind does not use."""
+    try:
+        found = g13.parse_buckets(shown, 8, len(shown))
+    except Refused:
+        return False
+    if shown[2] != kind or [bucket.actions for bucket in found] != [bucket.actions for bucket in buckets]:
+        return False
+    if kind == g13.TYPE_SELECT:
+        return [bucket.weight for bucket in found] == [bucket.weight for bucket in buckets]
+    if kind == g13.TYPE_FAST_FAILOVER:
+        return [bucket[1:3] for bucket in found] == [bucket[1:3] for bucket in buckets]
+    return True
 
 
 def _ports_of(group: Group) -> set[int]:

@@ -152,9 +152,14 @@ class _Reconcile:
             return any(datapath.guard_identity(port) == found for port in datapath.guards)
         datapath = switch.by_tag.get(tag)
         known = datapath.flows.find(entry.cookie) if datapath else None
-        if known is None or not known.alive or known.identity != identity(switch, entry):
+        if datapath is None or known is None or known.identity != identity(switch, entry):
             return False
-        if datapath is not None and not _is_in_place(datapath, known):
+        if not _is_in_place(datapath, known):
+            return False
+        if datapath.restored:
+            datapath.flows.revive(known)
+            datapath.check(known, entry.raw)
+        if not known.alive:
             return False
         self._seen.add((tag, known.serial))
         return True
@@ -185,7 +190,7 @@ class _Reconcile:
         if not self._deleted:  # no slot is left behind in what the switch holds
             slots = {datapath.slot for datapath in self._switch.by_tag.values()}
             self._switch.metadata_slots.taken = slots - {0}
-        self._switch.left.clear()
+        self._forget_left()
         for tag, datapath in self._switch.by_tag.items():
             for entry in list(datapath.flows.by_serial.values()):
                 if (tag, entry.serial) not in self._seen:
@@ -195,6 +200,15 @@ class _Reconcile:
             self._done(unclean, now)
         else:
             holdings.reconcile(self._switch, lambda when: self._done(unclean, when), now)
+
+    def _forget_left(self) -> None:
+        """VLANs of slices that are no more are clean now, unless something in them cannot be deleted."""
+        switch, journal = self._switch, self._switch.hub.journal
+        for one in journal.left(switch.key):
+            if one.vlan not in self._unclean and one.tag not in switch.by_tag:
+                journal.gone(one.handle)
+        switch.left.clear()
+        switch.reserved_tags.clear()
 
 
 def _is_in_place(datapath: VirtualDatapath, known: Entry) -> bool:

@@ -116,6 +116,8 @@ def port_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None
     if mask & NO_PACKET_IN:
         datapath.no_packet_in = datapath.no_packet_in - {number} | ({number} if config & NO_PACKET_IN else set())
     if (datapath.no_flood, datapath.no_packet_in) != before:
+        if datapath.notes is not None:
+            datapath.notes.ports(datapath.no_flood, datapath.no_packet_in)
         datapath.regrant()
         datapath.refresh_receivers()
         bucket.charge(len(datapath.flows.flooding))  # each of them is written anew

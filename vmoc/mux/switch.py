@@ -90,6 +90,11 @@ class Switch:
         self.by_tag: dict[int, VirtualDatapath] = {}
         self.left: set[int] = set()
         """VLANs whose slices went while the switch was away: what it holds of them is deleted when it is back."""
+        self.left_slots: set[int] = set()
+        self.left_meters: set[int] = set()
+        """Group slots and meters of such slices, as far as the journal of an earlier run tells."""
+        self.reserved_tags: set[int] = set()
+        """Tags an earlier run gave out that entries on the switch may still carry."""
         self.pending: Pending[Sent] = Pending(hub.random.randrange(1, 1 << 31))
         self.up = False
         self.ever_up = False
@@ -136,7 +141,7 @@ class Switch:
         """A 16-bit tag no live datapath of this switch has; 0, 0xfffe and 0xffff are not for slices."""
         while True:
             self._tag = self._tag % 0xFFFD + 1
-            if self._tag not in self.by_tag:
+            if self._tag not in self.by_tag and self._tag not in self.reserved_tags:
                 return self._tag
 
     def allocate_slot(self, datapath: VirtualDatapath) -> int:
@@ -152,6 +157,10 @@ class Switch:
         """The datapath is this switch's."""
         self.datapaths.enlist(datapath)
         self.by_tag[datapath.tag] = datapath
+        if datapath.groups.slot:
+            self.slots[datapath.groups.slot] = datapath
+        if datapath.notes is not None:
+            self.hub.journal.hold(datapath.notes.handle, datapath, write=not datapath.restored)
 
     def is_shared(self, port: int, datapath: VirtualDatapath) -> bool:
         """Whether another virtual datapath has the port too."""

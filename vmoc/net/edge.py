@@ -4,8 +4,8 @@ Rules of this file:
 
 * Everything runs on the loop's thread. Only ``call`` and ``ask`` may be used
   from another one.
-* After every call into the core its output is taken: first the writes, one
-  transport write per connection, then the effects in order.
+* After every call into the core its output is taken: first the journal, then
+  the writes, one transport write per connection, then the effects in order.
 * There is one timer. It may fire early (the core then does nothing), never late.
 * A failure here or in the core costs the connection that caused it, nothing else.
 """
@@ -60,6 +60,8 @@ class Core(Protocol):
     def next_deadline(self) -> float | None: ...
     def wake(self, now: float) -> None: ...
     def take(self) -> Output: ...
+    def rewrite_journal(self) -> None: ...
+    def rewrite_some(self) -> bool: ...
 
 
 class Diallers(Protocol):
@@ -67,6 +69,14 @@ class Diallers(Protocol):
 
     def dial(self, effect: Dial) -> None: ...
     def abandon(self, link: int) -> None: ...
+
+
+class Records(Protocol):
+    """Where the core's journal is written (``vmoc.store.journal.JournalFile``)."""
+
+    def write(self, records: bytes) -> bool: ...
+    def rewrite(self) -> None: ...
+    def rewritten(self) -> None: ...
 
 
 class Edge:
@@ -93,6 +103,7 @@ class Edge:
         self.lingering: set[Wire] = set()
         self._bug = bug
         self._mirror = mirror
+        self._records: Records | None = None
         self._cids = itertools.count(1)
         self._diallers: Diallers | None = None
         self._take = core.take
@@ -122,6 +133,10 @@ class Edge:
     def use_mirror(self, mirror: Callable[[Mirrored], None] | None) -> None:
         """Name who receives what os-ken applications may see."""
         self._mirror = mirror
+
+    def use_journal(self, records: Records) -> None:
+        """Name where the journal goes; until then it goes nowhere."""
+        self._records = records
 
     def register(self, wire: Wire) -> int:
         """Give a new connection its cid; both sides draw from one counter."""
@@ -196,6 +211,8 @@ class Edge:
             while True:
                 self._again = False
                 output = self._take()
+                if output.journal and self._records is not None and self._records.write(output.journal):
+                    self._rewrite_journal(self._records)
                 for cid, chunks in output.writes.items():
                     wire = wires.get(cid)
                     if wire is None:
@@ -214,6 +231,19 @@ class Edge:
         deadline = self._next_deadline()
         if deadline is not None and deadline < self._armed:
             self._arm(deadline)
+
+    def _rewrite_journal(self, records: Records) -> None:
+        """Write the journal anew, one virtual datapath at a time, while everything else goes on."""
+        records.rewrite()
+        self.core.rewrite_journal()
+
+        def step() -> None:
+            if self.core.rewrite_some():
+                self.loop.call_soon(self.run, step)
+            else:
+                records.rewritten()
+
+        self.loop.call_soon(self.run, step)
 
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:

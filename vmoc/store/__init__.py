@@ -1,4 +1,7 @@
-"""Durable state: the slices that came by the API, and the answers given. The contract is small; SQLite meets it."""
+"""Durable state: the slices that came by the API, and the answers given. The contract is small; SQLite meets it.
+
+Beside it, and on its own, the flow journal's file (``journal``).
+"""
 
 from vmoc.store.contract import (
     Store,
