@@ -79,11 +79,12 @@ def requests(draw: st.DrawFn, version: int, name: str) -> bytes:
 
 class SharedSwitch(RuleBasedStateMachine):
     version = V10
+    journal = False
 
     def __init__(self) -> None:
         super().__init__()
         slices = (with_limits(ALICE, max_flows=QUOTA), with_limits(TINA, max_flows=QUOTA), BOB)
-        self.book = Playbook(slices)
+        self.book = Playbook(slices, journal=self.journal)
         self.switch = self.book.switch(self.version)
         self.private = {name: FlowTable(self.version, QUOTA) for name in VLAN}
         self.local = of.port_number(self.version, "local")

@@ -67,11 +67,13 @@ def group_mods(draw: st.DrawFn, name: str) -> tuple[int, int, bytes, list[int]]:
 
 
 class SharedObjects(RuleBasedStateMachine):
+    journal = False
+
     def __init__(self) -> None:
         super().__init__()
         limits = {"max_flows": 0, "max_groups": GROUPS, "max_meters": METERS}
         slices = tuple(with_limits(one, **limits) for one in (ALICE, BOB))
-        self.book = Playbook(slices, policy=Policy(chain_depth=DEPTH))
+        self.book = Playbook(slices, policy=Policy(chain_depth=DEPTH), journal=self.journal)
         self.switch = self.book.switch(V13)
         self.private = {name: EmulatedSwitch(("", 0), version=V13) for name in VLAN}
         self.graphs = {name: nx.DiGraph() for name in VLAN}

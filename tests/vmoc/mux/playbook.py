@@ -31,6 +31,7 @@ from vmoc.mux.effects import (
     SwitchAppeared,
     SwitchVanished,
 )
+from vmoc.mux.journal import Kept, replay
 from vmoc.registry import Registry, Snapshot
 
 DPID = 0xAA
@@ -96,6 +97,10 @@ def split(data: bytes) -> list[bytes]:
         found.append(data[:length])
         data = data[length:]
     return found
+
+
+class Killed(Exception):
+    """The mux is no more."""
 
 
 class End:
@@ -350,6 +355,10 @@ class Playbook:
     chunk: int | None = None
     accept: bool | None = True
     greet: bool = True
+    journal: bool = False
+    dies: str | None = None
+    """Killed with the next records: ``before`` they are written, or ``after``; their bytes leave in neither case."""
+    batches: list[bytes] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     operator: list[Any] = field(default_factory=list)
@@ -359,6 +368,10 @@ class Playbook:
     switches: list[SwitchEnd] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.start()
+        self._cid = 0
+
+    def start(self, kept: Iterable[Kept] = ()) -> None:
         self.mux = Mux(
             snapshot_of(self.slices, self.sharing),
             versions=self.versions,
@@ -367,8 +380,26 @@ class Playbook:
             default_controller=self.default,
             tap=self.tap,
             seed=self.seed,
+            journal=self.journal,
+            kept=kept,
         )
-        self._cid = 0
+
+    def restart(self, *slices: Slice) -> None:
+        """Killed as it is, and started again (with other slices); all connections are gone, the journal is not."""
+        self.slices = slices or self.slices
+        for end in self.ends.values():
+            end.open = False
+        self.ends.clear()
+        self.switches.clear()
+        self.dials.clear()
+        self.dies = None
+        self.seed += 1
+        self.start(replay(self.batches))
+        self.batches = []
+        self.mux.rewrite_journal()
+        while self.mux.rewrite_some():
+            self.carry()
+        self.carry()
 
     # -- carrying ----------------------------------------------------------------------------------
 
@@ -382,6 +413,11 @@ class Playbook:
     def carry(self) -> None:
         """Take the mux's output and bring it where it belongs."""
         output = self.mux.take()
+        if output.journal:
+            if self.dies != "before":
+                self.batches.append(output.journal)
+            if self.dies:
+                raise Killed
         for cid, chunks in output.writes.items():
             assert cid in self.ends, f"written to connection {cid}, which is not open: {chunks}"
             self.ends[cid].hear(b"".join(chunks))  # type: ignore[attr-defined]
