@@ -253,6 +253,9 @@ def test_v308(private: Callable[..., Lab]) -> None:
     assert [(e.match, e.cookie, e.priority, e.actions) for e in after] == [
         (e.match, e.cookie, e.priority, e.actions) for e in before
     ]
+    for name, controller in lab.controllers.items():
+        controller.wait_up(lab.presented(name))
+    lab.fence()
     lab.forget()
 
 
