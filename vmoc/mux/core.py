@@ -228,7 +228,7 @@ class Mux:
         if (before.first_table, before.sharing) != (switch.offers.first_table, switch.offers.sharing):
             for datapath in list(switch.datapaths.values()):
                 datapath.enter(State.GONE, now, "pipeline", "its switch's tables are used in another way now")
-                self._disown(datapath)
+                datapath.disown()
                 self._links.drop_all(datapath, now)
                 switch.datapaths.delist(datapath)
                 switch.left.add(datapath.vlan)
@@ -249,7 +249,7 @@ class Mux:
             del self._switches[switch.key]
             for datapath in switch.datapaths.values():
                 self._links.drop_all(datapath, now)
-                self._end_notes(datapath)
+                datapath.end_notes()
             if switch.remembers:
                 for one in self._hub.journal.left(switch.key):
                     self._hub.journal.gone(one.handle)
@@ -530,7 +530,7 @@ class Mux:
     def _remove(self, datapath: VirtualDatapath, now: float) -> None:
         switch = datapath.switch
         datapath.enter(State.GONE, now, "removed")
-        self._disown(datapath)
+        datapath.disown()
         connected = any(link.session is not None for link in datapath.links.values())
         self._links.drop_all(datapath, now)
         switch.datapaths.delist(datapath)
@@ -544,7 +544,7 @@ class Mux:
             switch.by_tag.pop(datapath.tag, None)
             if clean:
                 switch.metadata_slots.taken.discard(datapath.slot)
-                self._end_notes(datapath)
+                datapath.end_notes()
             else:
                 self._report_tainted(datapath)
 
@@ -560,16 +560,6 @@ class Mux:
             self._hub.clock.at(now + CLOSING, delete)
         else:
             proving.flush(switch, datapath, flushed, now)
-
-    def _disown(self, datapath: VirtualDatapath) -> None:
-        """It is over; what its switch has of it is to be found, also after a restart."""
-        if datapath.notes is not None:
-            self._hub.journal.disown(datapath.notes.handle)
-
-    def _end_notes(self, datapath: VirtualDatapath) -> None:
-        """Nothing of the datapath is on its switch any more, as far as anybody will ever know."""
-        if datapath.notes is not None:
-            self._hub.journal.gone(datapath.notes.handle)
 
     # -- the journal -------------------------------------------------------------------------------
 

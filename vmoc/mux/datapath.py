@@ -384,6 +384,16 @@ class VirtualDatapath:
             self._reissue(entry, lenient, now)
         return True
 
+    def disown(self) -> None:
+        """It is over; what its switch has of it is to be found, also after a restart."""
+        if self.notes is not None:
+            self.hub.journal.disown(self.notes.handle)
+
+    def end_notes(self) -> None:
+        """Nothing of it is on its switch any more, as far as anybody will ever know."""
+        if self.notes is not None:
+            self.hub.journal.gone(self.notes.handle)
+
     def confirm(self) -> None:
         """All that came back from the journal has been compared with the switch."""
         self.restored = False
