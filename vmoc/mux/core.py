@@ -176,13 +176,14 @@ class Mux:
         def decide(when: float) -> None:
             if self._held.get(key) is not session:
                 return
-            del self._held[key]
             if old.heard > asked and switch.session is old:
+                del self._held[key]
                 reason = f"{format_dpid(found.dpid)} is already connected from {old.peer}, and that connection is alive"
                 session.fail(reason, when, reason="duplicate-dpid")
                 return
-            old.fail(f"replaced by a new connection from {session.peer}", when, abort=True)
-            self._join(session, switch, when)
+            old.fail(
+                f"replaced by a new connection from {session.peer}", when, abort=True
+            )  # the one held takes its place
 
         self._hub.clock.at(now + self._hub.timers.duplicate_probe, decide)
 

@@ -12,6 +12,7 @@ from tests.emulation.frames import E
 from tests.vmoc.mux.playbook import (
     ALICE,
     BOB,
+    DPID,
     FOUR,
     TINA,
     UMA,
@@ -381,6 +382,25 @@ def test_what_an_invented_switch_says_of_ports_is_not_kept():
         assert not book.mux._switches and not inside.ports
         assert book.mux.describe()["switches"] == []
         assert not book.mux._links._links
+
+
+@BOTH
+def test_a_switch_that_replaces_one_that_never_came_up_is_known(version: int):
+    """Found by the fuzzer: it was forgotten with the connection it replaced, and slices that went kept their guards."""
+    book = Playbook((ALICE,))
+    silent = book.dial_in(version=version, dpid=DPID)
+    silent.hold("stats_reply")
+    silent.send(of.hello(version, 1, silent.model.versions))
+    silent.answering = False
+    switch = book.switch(version)
+    book.advance(20)
+    assert not silent.open and switch.open
+    (shown,) = book.mux.describe()["switches"]  # type: ignore[misc]
+    assert shown["up"] and book.at("alice")
+    book.adopt(BOB)
+    switch.inbox.clear()
+    switch.port_status("add", 9)
+    assert {mod.vlan for mod in switch.flow_mods()} == {200}
 
 
 @BOTH
