@@ -24,7 +24,18 @@ SHOWN: Final = 50
 COMMANDS: Final = {
     "run": ("vmoc.cli.run", "Run the service in the foreground."),
     "config": ("vmoc.cli.config", "Check, show and describe configuration files."),
+    "slice": ("vmoc.cli.slices", "Register, show, change and remove slices."),
+    "switch": ("vmoc.cli.switches", "Show switches and their flows."),
+    "controller": ("vmoc.cli.controllers", "Show connections to controllers."),
+    "vlan": ("vmoc.cli.vlans", "Show VLANs: used, reserved, free."),
+    "topology": ("vmoc.cli.topology", "Draw switches, links and each slice's ports."),
+    "events": ("vmoc.cli.events", "Show what happened, and what happens."),
+    "sliver": ("vmoc.cli.slivers", "Create, change, look at and delete slivers."),
+    "operation": ("vmoc.cli.operations", "Show, follow and cancel operations on slivers."),
     "explain": ("vmoc.cli.explain", "Say what the policy would do with a flow-mod, rule by rule."),
+    "status": ("vmoc.cli.status", "Show whether the service runs, and how it is doing."),
+    "doctor": ("vmoc.cli.doctor", "Look for what is wrong, and say what to do."),
+    "completion": ("vmoc.cli.completion", "Print a shell's completion script."),
     "learning-switch": ("vmoc.cli.learning_switch", "Run the default controller on its own."),
 }
 
@@ -59,6 +70,8 @@ def program() -> None:
 
 def run_program(arguments: Sequence[str] | None = None) -> int:
     """Run one command; say what went wrong on standard error; return the exit code."""
+    if arguments is None and "_VMOC_COMPLETE" in os.environ:  # a shell asks; click answers and exits
+        program.main(prog_name="vmoc", complete_var="_VMOC_COMPLETE")
     try:
         result = program.main(
             args=None if arguments is None else list(arguments), prog_name="vmoc", standalone_mode=False

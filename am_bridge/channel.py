@@ -1,0 +1,112 @@
+"""The caller's end of a connection to the API: channels, and what a failed call says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+DOMAIN: Final = "vmoc"
+DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
+LARGEST_MESSAGE: Final = 64 << 20
+"""Bytes; a page of slices with thousands of segments each is larger than the library's 4 MiB."""
+
+_OPTIONS: Final[Sequence[tuple[str, Any]]] = (
+    ("grpc.max_receive_message_length", LARGEST_MESSAGE),
+    ("grpc.max_send_message_length", LARGEST_MESSAGE),
+    # A call may find the server restarting: try again soon, not after the library's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+    # What goes through a proxy is not a management network; the environment must not decide that.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+_NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class TlsFilesError(ValueError):
+    """A certificate, key or authority that cannot be read, or a key without its certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTlsFiles:
+    """PEM files: the authority that signed the server's certificate, and the caller's own certificate and key."""
+
+    ca: Path
+    cert: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+    """The name in the server's certificate, where it is not the one in the address."""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Raises ``TlsFilesError``."""
+        if (self.cert is None) != (self.key is None):
+            raise TlsFilesError("a client certificate and its key go together; give both or neither")
+        try:
+            ca, key, cert = (None if path is None else path.read_bytes() for path in (self.ca, self.key, self.cert))
+        except OSError as error:
+            raise TlsFilesError(f"{error.filename} cannot be read: {error.strerror}") from error
+        return grpc.ssl_channel_credentials(ca, key, cert)
+
+    def options(self) -> list[tuple[str, Any]]:
+        """Channel options that go with the files."""
+        return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
+
+
+def open_channel(address: str, tls: ClientTlsFiles | None = None) -> grpc.Channel:
+    """A channel for blocking calls. Connects at the first call. Raises ``TlsFilesError``."""
+    if tls is None:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    return grpc.secure_channel(address, tls.credentials(), options=[*_OPTIONS, *tls.options()])
+
+
+def open_async_channel(address: str, tls: ClientTlsFiles | None = None) -> grpc.aio.Channel:
+    """A channel for calls from a running event loop. Raises ``TlsFilesError``."""
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    return grpc.aio.secure_channel(address, tls.credentials(), options=[*_OPTIONS, *tls.options()])
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call failed, with what the server said beyond the status."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str = ""
+    """Stable name of the cause, such as ``VLAN_IN_USE``; empty when the failure is not the server's word."""
+    metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
+    violations: tuple[tuple[str, str], ...] = ()
+    """Fields of the request and what is wrong with each."""
+
+    @property
+    def sentence(self) -> str:
+        """The message and the fields, for a person."""
+        if not self.violations:
+            return self.message
+        return "; ".join(f"{name}: {text}" if name else text for name, text in self.violations)
+
+
+def failure_of(error: Any) -> Failure:
+    """Read the status and its details (google.rpc.ErrorInfo, BadRequest)."""
+    code, message = error.code(), error.details() or ""
+    reason, metadata = "", {}
+    violations: list[tuple[str, str]] = []
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:  # a status that contradicts its own details: only the outer one counts
+        status = None
+    for detail in status.details if status is not None else ():
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == DOMAIN:
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Is(bad.DESCRIPTOR) and detail.Unpack(bad):
+            violations.extend((one.field, one.description) for one in bad.field_violations)
+    return Failure(code, message, reason, metadata, tuple(violations))

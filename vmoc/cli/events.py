@@ -1,0 +1,102 @@
+"""``vmoc events``: what happened, and what happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import click
+
+from vmoc.cli.document import number_of, to_document, word, words
+from vmoc.cli.server import Server, server_options
+from vmoc.cli.tables import show_document
+from vmoc.v1 import events_pb2 as e
+from vmoc.v1 import events_pb2_grpc
+
+EARLIEST: Final = "earliest"
+"""The resume token that stands for the oldest event the server still has."""
+_KINDS: Final = e.EventKind.DESCRIPTOR
+
+
+@click.command("events")
+@server_options
+@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on; end it with Ctrl-C.")
+@click.option("--slice", "slice_ids", multiple=True, metavar="ID", help="Only of this slice; repeat it for more.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(words(_KINDS)), help="Only of this kind; repeat it.")
+@click.option("--dpid", "dpids", multiple=True, help="Only of this switch; repeat it for more.")
+@click.option("--since", default=EARLIEST, metavar="TOKEN", help="From a resume_token on; left out: all that is kept.")
+@click.option("--new", is_flag=True, help="Nothing of the past.")
+@click.option("--state", is_flag=True, help="Begin with what is, as events.")
+def command(
+    server: Server,
+    output: str,
+    follow: bool,
+    slice_ids: Sequence[str],
+    kinds: Sequence[str],
+    dpids: Sequence[str],
+    since: str,
+    new: bool,
+    state: bool,
+) -> None:
+    """Show what happened, newest last; with --follow, go on.
+
+    With -o json, one object a line. Each has its resume_token: --since goes
+    on from there.
+    """
+    wanted: Any = [number_of(_KINDS, kind) for kind in kinds]
+    request = e.WatchEventsRequest(
+        resume_token="" if new or state else since,
+        slice_ids=slice_ids,
+        kinds=wanted,
+        dpids=dpids,
+        include_initial_state=state,
+    )
+    stub = events_pb2_grpc.EventServiceStub(server.channel)
+    for answer in server.stream(stub.WatchEvents, request):
+        content = answer.WhichOneof("content")
+        if content == "event":
+            _print(output, answer)
+        elif not follow:
+            return  # a heartbeat, or the end of the initial state: that was all there is
+
+
+def _print(output: str, answer: e.WatchEventsResponse) -> None:
+    if output == "yaml":
+        click.echo("---")
+        show_document(output, {"resume_token": answer.resume_token, **to_document(answer.event)})
+        return
+    if output == "json":
+        document = {"resume_token": answer.resume_token, **to_document(answer.event)}
+        click.echo(json.dumps(document, ensure_ascii=False))
+        return
+    event = answer.event
+    local = datetime.fromtimestamp(event.event_time.seconds).astimezone()
+    where = [
+        text
+        for text in (
+            event.slice_id and f"slice={event.slice_id}",
+            event.vlan_id and f"vlan={event.vlan_id}",
+            event.dpid and f"dpid={event.dpid}",
+            *_details(event),
+        )
+        if text
+    ]
+    line = f"{local:%Y-%m-%d %H:%M:%S} {event.name or word(_KINDS, event.kind):<22} {event.message} {' '.join(where)}"
+    click.echo("".join(one if one.isprintable() else "\ufffd" for one in line).rstrip())
+
+
+def _details(event: e.Event) -> list[str]:
+    if event.HasField("refusal"):
+        refusal = event.refusal
+        return [
+            f"reason={refusal.reason}",
+            *([f"message={refusal.message_summary!r}"] if refusal.message_summary else []),
+        ]
+    if event.HasField("controller_connection"):
+        return [f"controller={event.controller_connection.connection.address}"]
+    if event.HasField("quota"):
+        return [f"limit={event.quota.limit}"]
+    return []

@@ -1,0 +1,44 @@
+"""Times and lengths of time as options take them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+from google.protobuf import duration_pb2, timestamp_pb2
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Expiry(click.ParamType[timestamp_pb2.Timestamp | duration_pb2.Duration]):
+    """A time (``2030-01-31T12:00:00Z``) or a length of time from now (``90m``, ``7d12h``)."""
+
+    name = "when"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timestamp_pb2.Timestamp | duration_pb2.Duration:
+        if isinstance(value, timestamp_pb2.Timestamp | duration_pb2.Duration):
+            return value
+        text = str(value).strip()
+        seconds = parse_span(text)
+        if seconds:
+            return duration_pb2.Duration(seconds=seconds)
+        try:
+            when = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(
+                f"{text!r} is neither a time like 2030-01-31T12:00:00Z nor a length like 90m or 7d12h", param, ctx
+            )
+        stamp = timestamp_pb2.Timestamp()
+        stamp.FromDatetime(when if when.tzinfo is not None else when.replace(tzinfo=UTC))
+        return stamp
+
+
+def parse_span(text: str) -> int:
+    """``7d12h`` in seconds; 0 when it is not a length of time."""
+    if not re.fullmatch(r"(\d{1,9}[smhdw])+", text):
+        return 0
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([smhdw])", text))

@@ -1,0 +1,174 @@
+"""The running service, as the commands call it: where it is, and how each failed call ends."""
+
+from __future__ import annotations
+
+import functools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+import grpc
+
+from am_bridge.channel import DEFAULT_ADDRESS, ClientTlsFiles, Failure, TlsFilesError, failure_of, open_channel
+
+FAILED: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 3
+TIMED_OUT: Final = 4
+PAGE: Final = 1000
+_PATH: Final = click.Path(path_type=Path, dir_okay=False)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class CallFailedError(click.ClickException):
+    """A call that did not succeed: one sentence, and the exit code of the contract."""
+
+    exit_code = FAILED
+
+    def __init__(self, failure: Failure, address: str) -> None:
+        super().__init__(_sentence(failure, address))
+        self.failure = failure
+
+
+class UnreachableError(CallFailedError):
+    """Nobody answered."""
+
+    exit_code = UNREACHABLE
+
+
+class TimedOutError(CallFailedError):
+    """The answer did not come in time."""
+
+    exit_code = TIMED_OUT
+
+
+class Server:
+    """A connection to the service; ``services`` of the generated code are made on its ``channel``."""
+
+    def __init__(self, address: str, deadline: float, tls: ClientTlsFiles | None) -> None:
+        self.address = address
+        self.deadline = deadline
+        try:
+            self.channel = open_channel(address, tls)
+        except TlsFilesError as error:
+            raise click.UsageError(str(error)) from error
+
+    def call(self, method: Any, request: Any, *, deadline: float | None = None) -> Any:
+        """One answer. Raises ``CallFailedError``."""
+        try:
+            return method(request, timeout=self.deadline if deadline is None else deadline)
+        except grpc.RpcError as error:
+            raise _failed(failure_of(error), self.address) from error
+
+    def pages(self, method: Any, request: Any, field: str, *, size: int = PAGE) -> Iterator[Any]:
+        """The entries of ``field`` in all pages. Raises ``CallFailedError``."""
+        request.page_size = size
+        while True:
+            answer = self.call(method, request)
+            yield from getattr(answer, field)
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
+    def stream(self, method: Any, request: Any) -> Iterator[Any]:
+        """The answers of a stream until it ends. Raises ``CallFailedError``."""
+        answers = method(request)
+        try:
+            yield from answers
+        except grpc.RpcError as error:
+            raise _failed(failure_of(error), self.address) from error
+        finally:
+            answers.cancel()
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self.channel.close()
+
+
+def server_options(command: Command) -> Command:
+    """Add where the service is; the command gets a ``Server`` as its first argument."""
+
+    @functools.wraps(command)
+    def connected(
+        *args: Any,
+        server: str,
+        deadline: float,
+        tls_ca: Path | None,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        tls_name: str,
+        **options: Any,
+    ) -> Any:
+        tls = None
+        if tls_ca is not None:
+            tls = ClientTlsFiles(tls_ca, tls_cert, tls_key, tls_name)
+        elif tls_cert is not None or tls_key is not None:
+            raise click.UsageError("--tls-cert and --tls-key need --tls-ca, the authority of the server's certificate")
+        # The library logs connection trouble on its own account; ours is the one sentence.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        connection = Server(server, deadline, tls)
+        try:
+            return command(connection, *args, **options)
+        finally:
+            connection.close()
+
+    options = (
+        click.option(
+            "--server",
+            envvar="VMOC_SERVER",
+            default=DEFAULT_ADDRESS,
+            show_default=True,
+            metavar="ADDR",
+            help="HOST:PORT of the service; also $VMOC_SERVER.",
+        ),
+        click.option(
+            "--timeout",
+            "deadline",
+            type=click.FloatRange(0.1, 86400),
+            default=30.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long one call may take.",
+        ),
+        click.option("--tls-ca", envvar="VMOC_TLS_CA", type=_PATH, help="Authority of the server's certificate (PEM)."),
+        click.option("--tls-cert", envvar="VMOC_TLS_CERT", type=_PATH, help="Certificate that says who you are."),
+        click.option("--tls-key", envvar="VMOC_TLS_KEY", type=_PATH, help="Its key."),
+        click.option(
+            "--tls-name", envvar="VMOC_TLS_NAME", default="", metavar="NAME", help="Name in the server's certificate."
+        ),
+    )
+    decorated: Any = connected
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def new_request_id() -> str:
+    """For one change; a call that is repeated with it is carried out once."""
+    return str(uuid.uuid4())
+
+
+def _failed(failure: Failure, address: str) -> CallFailedError:
+    # A server that answers "unavailable" with a reason is there: it only cannot do this now.
+    if failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason:
+        return UnreachableError(failure, address)
+    if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and not failure.reason:
+        return TimedOutError(failure, address)
+    return CallFailedError(failure, address)
+
+
+def _sentence(failure: Failure, address: str) -> str:
+    if failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason:
+        return (
+            f"no VMOC answers at {address}; start it with 'vmoc run', or say where it is with --server or $VMOC_SERVER"
+        )
+    if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and not failure.reason:
+        return f"VMOC at {address} did not answer in time; --timeout gives it longer"
+    if failure.code is grpc.StatusCode.UNIMPLEMENTED and not failure.reason:
+        return f"VMOC at {address} is another version and cannot do this; 'vmoc status' shows which"
+    text = failure.sentence.strip().rstrip(".") or failure.code.name.lower().replace("_", " ")
+    return f"{text} ({failure.reason})" if failure.reason else text

@@ -1,0 +1,81 @@
+"""``vmoc vlan``: which VLANs are taken, and which can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from vmoc.cli.document import to_document, word
+from vmoc.cli.server import Server, server_options
+from vmoc.cli.tables import output_option, show_document, show_table
+from vmoc.v1 import slices_pb2, slices_pb2_grpc
+
+_STATES = slices_pb2.VlanState.DESCRIPTOR
+_NOT_TAKEN = frozenset({"VLAN_STATE_UNSPECIFIED", "VLAN_STATE_FREE"})
+
+
+@click.group("vlan")
+def command() -> None:
+    """Show VLANs: used, reserved, free."""
+
+
+@command.command("list")
+@server_options
+@output_option
+@click.option("--dpid", default="", help="As they are on this switch; left out: on all together.")
+@click.option("--all", "everything", is_flag=True, help="Free ones too.")
+def list_(server: Server, output: str, dpid: str, everything: bool) -> None:
+    """List VLANs that are in use or reserved, and who has them."""
+    states = [] if everything else [state for name, state in slices_pb2.VlanState.items() if name not in _NOT_TAKEN]
+    request = slices_pb2.ListVlansRequest(dpid=dpid, states=states)
+    answer = server.call(slices_pb2_grpc.SliceServiceStub(server.channel).ListVlans, request)
+    if output != "table":
+        show_document(output, to_document(answer))
+        return
+    show_table(
+        ["VLAN", "STATE", "POOL", "SLICE", "ON"],
+        [
+            [
+                one.vlan_id,
+                word(_STATES, one.state),
+                one.pool,
+                holder.slice_id if holder is not None else "",
+                "" if holder is None else list(holder.dpids) or "every switch",
+            ]
+            for one in answer.vlans
+            for holder in (one.holders or [None])
+        ],
+        empty="no VLAN is in use or reserved",
+    )
+
+
+@command.command("free")
+@server_options
+@output_option
+@click.option("--dpid", default="", help="Free on this switch; left out: on all.")
+@click.option("--pool", default="", metavar="NAME", help="Of this pool; left out: of any, or of none.")
+@click.option("--count", type=click.IntRange(1, 4094), default=None, help="The lowest so many.")
+def free(server: Server, output: str, dpid: str, pool: str, count: int | None) -> None:
+    """List free VLANs, as ranges."""
+    request = slices_pb2.ListVlansRequest(dpid=dpid, pool=pool, states=[slices_pb2.VLAN_STATE_FREE])
+    answer = server.call(slices_pb2_grpc.SliceServiceStub(server.channel).ListVlans, request)
+    numbers = [one.vlan_id for one in answer.vlans][:count]
+    if output != "table":
+        pools = [to_document(one) for one in answer.pools]
+        show_document(output, {"vlans": numbers, "pools": pools})
+        return
+    if not numbers:
+        raise click.ClickException("no VLAN is free" + (f" in pool {pool}" if pool else ""))
+    click.echo(", ".join(ranges(numbers)))
+
+
+def ranges(numbers: Iterable[int]) -> list[str]:
+    """``1, 2, 3, 7`` as ``1-3`` and ``7``. Numbers must rise."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return [str(first) if first == last else f"{first}-{last}" for first, last in spans]
