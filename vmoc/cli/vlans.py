@@ -12,7 +12,7 @@ from vmoc.cli.tables import output_option, show_document, show_table
 from vmoc.v1 import slices_pb2, slices_pb2_grpc
 
 _STATES = slices_pb2.VlanState.DESCRIPTOR
-_NOT_TAKEN = frozenset({"VLAN_STATE_UNSPECIFIED", "VLAN_STATE_FREE"})
+_TAKEN = [slices_pb2.VLAN_STATE_USED, slices_pb2.VLAN_STATE_RESERVED, slices_pb2.VLAN_STATE_DRAINING]
 
 
 @click.group("vlan")
@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--all", "everything", is_flag=True, help="Free ones too.")
 def list_(server: Server, output: str, dpid: str, everything: bool) -> None:
     """List VLANs that are in use or reserved, and who has them."""
-    states = [] if everything else [state for name, state in slices_pb2.VlanState.items() if name not in _NOT_TAKEN]
+    states = [] if everything else _TAKEN
     request = slices_pb2.ListVlansRequest(dpid=dpid, states=states)
     answer = server.call(slices_pb2_grpc.SliceServiceStub(server.channel).ListVlans, request)
     if output != "table":
