@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import click
 import yaml
+from google.api import field_behavior_pb2
 from google.protobuf import timestamp_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -27,9 +28,6 @@ from vmoc.v1 import resources_pb2
 _ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
     "Slice": {"id": "slice_id", "expires": "expire_time"},
     "Segment": {"vlan": "vlan_id", "dpid": "dpid_scheme"},
-}
-_ANSWERS_ONLY: Final[Mapping[str, frozenset[str]]] = {
-    "Slice": frozenset({"etag", "create_time", "update_time", "status", "origin"}),
 }
 _LARGEST: Final = 64 << 20
 _WHOLE: Final = {
@@ -93,7 +91,8 @@ def _fill(message: Message, given: object, place: str) -> None:
     for key, value in given.items():
         where = f"{place}.{key}" if place else str(key)
         name = _ALIASES.get(kind, {}).get(str(key), str(key))
-        if name in _ANSWERS_ONLY.get(kind, ()) or value is None:
+        field = message.DESCRIPTOR.fields_by_name.get(name)
+        if value is None or (field is not None and _is_answer(field)):
             continue
         if kind == "Slice" and name == "enabled":
             name, value = "admin_state", "enabled" if value else "disabled"
@@ -109,8 +108,13 @@ def _fill(message: Message, given: object, place: str) -> None:
 
 def _keys(kind: str, message: Message) -> list[str]:
     shown = {name: alias for alias, name in _ALIASES.get(kind, {}).items()}
-    hidden = _ANSWERS_ONLY.get(kind, frozenset())
-    return [shown.get(field.name, field.name) for field in message.DESCRIPTOR.fields if field.name not in hidden]
+    return [shown.get(field.name, field.name) for field in message.DESCRIPTOR.fields if not _is_answer(field)]
+
+
+def _is_answer(field: Any) -> bool:
+    """Whether only the server sets it. A slice's etag is left out too: a file says how it shall be, whatever it is."""
+    behaviour = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    return field.name == "etag" or field_behavior_pb2.OUTPUT_ONLY in behaviour
 
 
 def _set(message: Message, field: Any, value: object, place: str) -> None:
@@ -151,6 +155,10 @@ def _scalar(field: Any, value: object, place: str) -> Any:
             return f"0x{value:016x}"
         if not isinstance(value, str):
             raise _MistakeError(place, f"must be a text, not {value!r:.40}; put it in quotes")
+        return value
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        if not isinstance(value, bool):
+            raise _MistakeError(place, f"must be true or false, not {value!r:.40}")
         return value
     lowest, highest = _WHOLE[field.cpp_type]
     if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
