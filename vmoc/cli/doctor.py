@@ -41,9 +41,9 @@ class Finding:
 @output_option
 @click.option("-c", "--config", "file", type=click.Path(path_type=Path), help="The configuration to look at.")
 def command(server: Server, output: str, file: Path | None) -> int:
-    """Look at the configuration, this machine and the running service.
+    """Look for what is wrong, here and in the service.
 
-    One line for each thing, with what to do where something is wrong. Exits
+    The configuration, this machine and what 'vmoc run' answers: one line for each thing, with what to do where something is wrong. Exits
     1 if there is a problem, 0 if there are only warnings.
     """
     findings: list[Finding] = []

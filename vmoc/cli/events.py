@@ -41,9 +41,9 @@ def command(
     new: bool,
     state: bool,
 ) -> None:
-    """Show what happened, newest last; with --follow, go on.
+    """Show what happened; with --follow, go on.
 
-    With -o json, one object a line. Each has its resume_token: --since goes
+    Newest last. With -o json, one object a line. Each has its resume_token: --since goes
     on from there.
     """
     wanted: Any = [number_of(_KINDS, kind) for kind in kinds]

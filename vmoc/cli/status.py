@@ -15,7 +15,7 @@ from vmoc.v1 import server_pb2_grpc
 @server_options
 @output_option
 def command(server: Server, output: str) -> int:
-    """Show the service: version, since when, and how much of what.
+    """Show the service: version, since when, what it has.
 
     Exits 0 if it is ready, 1 if it is starting, stopping or degraded, 3 if
     it cannot be reached.

@@ -68,7 +68,9 @@ def test_what_show_prints_can_be_registered_again(written) -> None:
         origin=r.SLICE_ORIGIN_API,
         admin_state=r.ADMIN_STATE_ENABLED,
         limits={"max_flows": 0, "flow_mod_rate": 5},
-        segments=[{"vlan_id": 7, "presentation": "PRESENTATION_TAGGED", "attachments": [{"dpid": "0x1", "ports": [3]}]}],
+        segments=[
+            {"vlan_id": 7, "presentation": "PRESENTATION_TAGGED", "attachments": [{"dpid": "0x1", "ports": [3]}]}
+        ],
         status={"virtual_datapaths": [{"dpid": "0x1"}]},
     )
     shown.expire_time.seconds = 1_900_000_000
@@ -86,7 +88,10 @@ def test_what_show_prints_can_be_registered_again(written) -> None:
         ("slices: 5", "slices: must be a list of slices"),
         ("id: a\nsegments: [{vlan: x}]", r"segments\[0\]\.vlan: must be a number"),
         ("id: a\nsegments: [{vlan: true}]", r"segments\[0\]\.vlan: must be a number"),
-        ("slices: [{id: a, segments: [{vlna: 5}]}]", r"slices\[0\]\.segments\[0\]\.vlna: is not a key here; there are vlan"),
+        (
+            "slices: [{id: a, segments: [{vlna: 5}]}]",
+            r"slices\[0\]\.segments\[0\]\.vlna: is not a key here; there are vlan",
+        ),
         ("id: 5", "id: must be a text, not 5; put it in quotes"),
         ("id: a\nsegments: [{presentation: odd}]", r"presentation: 'odd' is none of tagged, transparent"),
         ("id: a\nexpires: tomorrow", "expires: must be a time like"),

@@ -30,7 +30,8 @@ def test_facts_leave_out_what_is_empty(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59, "59s"), (60, "1m"), (192, "3m12s"), (3600, "1h"), (90061, "1d1h"), (86405, "1d")]
+    ("seconds", "text"),
+    [(0, "0s"), (59, "59s"), (60, "1m"), (192, "3m12s"), (3600, "1h"), (90061, "1d1h"), (86405, "1d")],
 )
 def test_spans(seconds: int, text: str) -> None:
     assert span(seconds) == text
