@@ -43,8 +43,9 @@ class Finding:
 def command(server: Server, output: str, file: Path | None) -> int:
     """Look for what is wrong, here and in the service.
 
-    The configuration, this machine and what 'vmoc run' answers: one line for each thing, with what to do where something is wrong. Exits
-    1 if there is a problem, 0 if there are only warnings.
+    The configuration, this machine, and the running service: one line for
+    each thing, with what to do where something is wrong. Exits 1 if there is
+    a problem, 0 if there are only warnings.
     """
     findings: list[Finding] = []
     settings = None
