@@ -74,6 +74,7 @@ class Writer:
             "port_counters": random.choice(("auto", "hidden", "full")),
             "foreign_flows": random.choice(("delete", "delete", "keep")),
             "max_tables": random.choice((254, 254, 2)),
+            "pipeline": random.choice(("direct", "direct", "admission")),
         }
         self.setting = {
             "seed": seed,

@@ -19,6 +19,7 @@ from tests.emulation.layout import Message
 from tests.emulation.match import Match
 from tests.emulation.table import SEND_FLOW_REM, Entry, FlowError, FlowTable
 from tests.vmoc.mux.playbook import ALICE, BOB, TINA, V10, V13, Playbook, with_limits
+from vmoc.model import Policy
 
 QUOTA = 6
 PORTS = {"alice": (1, 2, 3), "tina": (1, 2, 5)}
@@ -80,12 +81,15 @@ def requests(draw: st.DrawFn, version: int, name: str) -> bytes:
 class SharedSwitch(RuleBasedStateMachine):
     version = V10
     journal = False
+    policy = Policy()
+    first_table = 0
 
     def __init__(self) -> None:
         super().__init__()
         slices = (with_limits(ALICE, max_flows=QUOTA), with_limits(TINA, max_flows=QUOTA), BOB)
-        self.book = Playbook(slices, journal=self.journal)
-        self.switch = self.book.switch(self.version)
+        self.book = Playbook(slices, policy=self.policy, journal=self.journal)
+        knobs = {"n_tables": 4 + self.first_table} if self.first_table else {}
+        self.switch = self.book.switch(self.version, **knobs)
         self.private = {name: FlowTable(self.version, QUOTA) for name in VLAN}
         self.local = of.port_number(self.version, "local")
 
@@ -130,9 +134,8 @@ class SharedSwitch(RuleBasedStateMachine):
     def expires(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from([name for name, table in sorted(self.private.items()) if table.entries]))
         entry = data.draw(st.sampled_from(self.switch.flows(VLAN[name])))
-        same = [
-            e for e in self.private[name].entries if (e.table, virtual(e.match)) == (entry.table, virtual(entry.match))
-        ]
+        place = entry.table - self.first_table, virtual(entry.match)
+        same = [e for e in self.private[name].entries if (e.table, virtual(e.match)) == place]
         (twin,) = [e for e in same if e.priority == entry.priority or (e.priority, entry.priority) == (65535, 65534)]
         self.book.clear()
         self.switch.does(lambda model: model.expire(entry))
@@ -212,8 +215,30 @@ class SharedSwitch13(SharedSwitch):
     version = V13
 
 
+class AdmittingSwitch(SharedSwitch13):
+    """``pipeline: admission``: instead of guards there is table 0."""
+
+    policy = Policy(pipeline="admission")
+    first_table = 1
+
+    @invariant()
+    def guards_are_in_place(self) -> None:
+        ports = {port for port in self.switch.model.ports if port != self.local}
+        found: dict[int, set[int]] = {}
+        for flow in self.switch.model.table.entries:
+            assert (flow.table == 0) is (flow.cookie >> 48 == 0xFFFE)
+            if not flow.table:
+                assert (flow.priority, flow.actions) == (100, of.goto_table(1))
+                found.setdefault(flow.vlan, set()).add(flow.match["in_port"][0])
+        controller = of.port_number(V13, "controller")
+        for vlan, own in ((100, {1, 2, 3}), (200, {2, 3, 4}), (300, {1, 2, 5})):
+            assert found[vlan] == own & ports | {controller}
+
+
 SOME = settings(max_examples=20, stateful_step_count=25, deadline=None)
 TestOpenFlow10 = SharedSwitch.TestCase
 TestOpenFlow10.settings = SOME
 TestOpenFlow13 = SharedSwitch13.TestCase
 TestOpenFlow13.settings = SOME
+TestAdmission = AdmittingSwitch.TestCase
+TestAdmission.settings = SOME
