@@ -532,6 +532,7 @@ class Mux:
         switch = datapath.switch
         datapath.enter(State.GONE, now, "removed")
         datapath.disown()
+        admission.close(datapath)  # what goes of it from now on is not put back
         connected = any(link.session is not None for link in datapath.links.values())
         self._links.drop_all(datapath, now)
         switch.datapaths.delist(datapath)

@@ -23,6 +23,7 @@ from tests.vmoc.mux.playbook import (
     SwitchEnd,
     piece,
     scene,
+    snapshot_of,
     with_segment,
 )
 from vmoc.events import Kind
@@ -362,6 +363,18 @@ def test_an_admission_that_goes_is_put_back() -> None:
     (entry,) = [e for e in switch.model.table.entries if e.vlan == 100 and e.match["in_port"][0] == 2]
     switch.does(lambda model: model.expire(entry, 2))
     assert ports(switch, 100) == [1, 2, 3, CONTROLLER]
+
+
+def test_nothing_is_put_back_of_a_slice_that_is_leaving() -> None:
+    book, switch = stage(ALICE, BOB)
+    book.mux.adopt(snapshot_of((BOB,)), book.now)
+    book.settle()  # its controllers are closed, its entries are still there
+    (entry,) = [e for e in switch.model.table.entries if e.vlan == 100 and e.match["in_port"][0] == 2]
+    switch.take()
+    switch.does(lambda model: model.expire(entry, 2))
+    assert not switch.flow_mods()
+    book.advance(1)
+    assert not switch.model.flows(100)
 
 
 @pytest.mark.parametrize("mode", [FailMode.FLUSH, FailMode.STANDALONE, FailMode.SECURE])
