@@ -29,7 +29,9 @@ exit $status
 """
 
 
-def call(backend: Netns, verb: str, spec: SliverSpec, deadly: int = 0, check: bool = False) -> dict[str, Any] | None:
+def call(
+    backend: Netns, verb: str, spec: SliverSpec, deadly: int = 0, check: bool = False, **more: Any
+) -> dict[str, Any] | None:
     """The module's answer; None when it was killed, which it is after its ``deadly``-th change."""
     folder = backend.folder / "bin"
     (backend.folder / "count").unlink(missing_ok=True)
@@ -49,6 +51,7 @@ def call(backend: Netns, verb: str, spec: SliverSpec, deadly: int = 0, check: bo
         "commands": True,
         "published_ports": "3100-3199",
         "_ansible_check_mode": check,
+        **more,
     }
     path = f"{folder}:{os.environ['PATH']}" if deadly else os.environ["PATH"]
     done = subprocess.run(
@@ -103,3 +106,13 @@ def test_a_bridge_that_is_not_there(backend: Netns, spec: SliverSpec) -> None:
     backend.ovs.add_bridge("br-int", 1)
     assert answer is not None and answer["failed"]
     assert answer["msg"] == "there is no bridge br-int on this host; see netns_bridge"
+
+
+def test_cards_are_reported_where_the_uplink_ends(backend: Netns, spec: SliverSpec) -> None:
+    backend.ovs.add_bridge("sw1", 7)
+    backend.ovs.add_patch("br-int", 20, "sw1", 21)
+    answer = call(backend, "create", replace(spec, published_ports=()), uplink="br-int-sw1")
+    assert answer is not None
+    (card,) = answer["vmoc_result"]["interfaces"]
+    assert (card["dpid"], card["port"], card["vlan"]) == ("0x0000000000000007", 21, 101)
+    call(backend, "delete", spec)
