@@ -15,6 +15,7 @@ the store and are shown, but have no effect, until what they clash with is gone
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -101,6 +102,16 @@ class SliceBook:
         Returns the plan of the file's; with conflicts nothing was adopted.
         Raises ``StoreError``.
         """
+        # Many objects and no cycles: looking for some over and over would double the time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return self._open(file_slices)
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _open(self, file_slices: Sequence[Slice]) -> Plan:
         with self._lock:
             plan = self._registry.plan(file_slices, origin=Origin.FILE, sharing=self._rules.sharing)
             if plan.conflicts:
