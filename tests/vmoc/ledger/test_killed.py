@@ -19,6 +19,7 @@ KILLS = 100
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)  # each commit waits for a disk that others use too
 def test_a_hundred_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path) -> None:
     path, chance = str(tmp_path / "vmoc.db"), random.Random(4)
     known: set[str] = set()
