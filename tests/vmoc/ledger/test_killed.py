@@ -19,7 +19,7 @@ KILLS = 100
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)  # each commit waits for a disk that others use too
+@pytest.mark.timeout(120)  # each commit waits for a disk that others use too
 def test_a_hundred_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path) -> None:
     path, chance = str(tmp_path / "vmoc.db"), random.Random(4)
     known: set[str] = set()
@@ -27,14 +27,14 @@ def test_a_hundred_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path) -> 
     # One parent that forks, so that a hundred interpreters need not start.
     program = (
         "import os, sys\n"
-        "from tests.vmoc.ledger.registering import run\n"
+        "from tests.vmoc.ledger.registering import run, say\n"
         "for line in sys.stdin:\n"
         "    child = os.fork()\n"
         "    if not child:\n"
         "        run(sys.argv[1], int(line))\n"
-        "    print('child', child, flush=True)\n"
+        "    say(f'child {child}')\n"
         "    os.waitpid(child, 0)\n"
-        "    print('end', flush=True)\n"
+        "    say('end')\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", program, path],
