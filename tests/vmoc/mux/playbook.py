@@ -18,7 +18,7 @@ from tests.emulation.layout import Message
 from tests.emulation.switch import EmulatedSwitch
 from vmoc.events import Event, Kind
 from vmoc.model import Attachment, Endpoint, Limits, Origin, Policy, Presentation, Segment, Slice, Timers
-from vmoc.mux.core import CLOSING, Mux
+from vmoc.mux.core import Mux
 from vmoc.mux.effects import (
     AbandonDial,
     Close,
@@ -32,6 +32,7 @@ from vmoc.mux.effects import (
     SwitchVanished,
 )
 from vmoc.mux.journal import Kept, replay
+from vmoc.mux.tenancy import CLOSING
 from vmoc.registry import Registry, Snapshot
 
 DPID = 0xAA

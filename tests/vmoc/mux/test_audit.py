@@ -29,7 +29,7 @@ from tests.vmoc.mux.playbook import (
 )
 from vmoc.events import Kind
 from vmoc.model import Attachment, FailMode, Policy, Timers
-from vmoc.mux.core import CLOSING
+from vmoc.mux.tenancy import CLOSING
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
 EVERY = 30.0

@@ -69,13 +69,13 @@ def test_names_say_what_may_differ_and_the_rest_is_not_looked_at(version: int) -
 def test_an_unchanged_segment_of_a_changed_slice_is_left_alone(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     book, _ = scene(version)
     looked: list[tuple[int, list[int]]] = []
-    sync = book.mux._sync_switch
+    sync = book.mux._tenancy.sync
 
     def note(switch: Any, now: float, vlans: Any = None) -> None:
         looked.append((switch.dpid, sorted(vlans)))
         sync(switch, now, vlans)
 
-    monkeypatch.setattr(book.mux, "_sync_switch", note)
+    monkeypatch.setattr(book.mux._tenancy, "sync", note)
     more = replace(ALICE, segments=(*ALICE.segments, replace(ALICE.segments[0], vlan=777)))
     book.adopt(more, *FOUR[1:])
     assert [vlans for _, vlans in looked] == [[777]]
