@@ -45,13 +45,13 @@ class VmocClientSync:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._client = VmocClient(*args, **kwargs)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="vmoc-client", daemon=True)
-        self._open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> VmocClientSync:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="vmoc-client", daemon=True)
         self._thread.start()
-        self._open = True
         try:
             self._run(self._client.__aenter__())
         except BaseException:
@@ -64,17 +64,18 @@ class VmocClientSync:
 
     def close(self) -> None:
         """Stop. Slices stay on the server; changes not made yet fail with ``ClosedError``."""
-        if self._open:
+        if self._loop is not None:
             try:
                 self._run(self._client.close())
             finally:
                 self._end()
 
     def _end(self) -> None:
-        self._open = False
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        loop, self._loop = self._loop, None
+        if loop is not None and self._thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
+            loop.close()
 
     # -- the desired state ---------------------------------------------------------------------------------------------
 
@@ -125,7 +126,7 @@ class VmocClientSync:
     # -- between the threads -------------------------------------------------------------------------------------------
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._open:
+        if self._loop is None:
             work.close()
             raise ClosedError("the client isn't open; use it as: with VmocClientSync(...) as client")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -139,6 +140,7 @@ class VmocClientSync:
         async def outcome() -> Slice | None:
             return await made
 
+        assert self._loop is not None
         return BlockingChange(slice_id, asyncio.run_coroutine_threadsafe(outcome(), self._loop))
 
     def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
@@ -149,7 +151,7 @@ class VmocClientSync:
                 except StopAsyncIteration:
                     return
         finally:
-            if self._open and hasattr(items, "aclose"):
+            if self._loop is not None and hasattr(items, "aclose"):
                 self._run(items.aclose())
 
 

@@ -73,9 +73,7 @@ class Server:
                 self.slices, answer = self._registered(others, wanted)
                 return answer
 
-    def _registered(
-        self, before: dict[str, Slice], wanted: Iterable[Wanted]
-    ) -> tuple[dict[str, Slice], list[Slice]]:
+    def _registered(self, before: dict[str, Slice], wanted: Iterable[Wanted]) -> tuple[dict[str, Slice], list[Slice]]:
         after, answer = dict(before), []
         for each in wanted:
             after.pop(each.slice.id, None)
@@ -102,7 +100,11 @@ class Pair:
     """A reconciler and a server, with a link that may be down or lose answers."""
 
     def __init__(
-        self, initial: Iterable[Slice] | None = None, *, on_drift: OnDrift = OnDrift.RESTORE, server: Server | None = None
+        self,
+        initial: Iterable[Slice] | None = None,
+        *,
+        on_drift: OnDrift = OnDrift.RESTORE,
+        server: Server | None = None,
     ) -> None:
         self.server = server or Server()
         self._ids = 0
