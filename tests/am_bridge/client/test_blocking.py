@@ -9,7 +9,6 @@ import pytest
 from am_bridge.client import ClosedError, ConflictError, Event, NotFoundError, VmocClientSync
 from tests.am_bridge.client.simulated import slice_of
 from tests.am_bridge.client.standin import StandIn
-from tests.emulation.process import free_port
 
 A, B = slice_of("a", 10), slice_of("b", 20)
 
@@ -49,9 +48,9 @@ def test_events(stand_in: StandIn) -> None:
         teller.join()
 
 
-def test_waits_are_bounded_and_closing_ends_everything() -> None:
+def test_waits_are_bounded_and_closing_ends_everything(nobody: str) -> None:
     before = threading.active_count()
-    with VmocClientSync(f"127.0.0.1:{free_port()}", manager="geni", longest_wait=0.2) as client:
+    with VmocClientSync(nobody, manager="geni", longest_wait=0.2) as client:
         change = client.put(A)
         with pytest.raises(TimeoutError):
             change.result(0.05)

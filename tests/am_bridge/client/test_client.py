@@ -34,7 +34,6 @@ from am_bridge.client import (
 )
 from tests.am_bridge.client.simulated import slice_of
 from tests.am_bridge.client.standin import Refusal, StandIn, info
-from tests.emulation.process import free_port
 from vmoc.v1 import events_pb2, resources_pb2, slices_pb2
 
 A, B = slice_of("a", 10), slice_of("b", 20)
@@ -114,12 +113,11 @@ def test_many_slices_at_once_are_one_sync(stand_in: StandIn) -> None:
     assert sync.manager == "geni" and len(sync.slices) == 100
 
 
-def test_changes_are_kept_while_there_is_no_server() -> None:
-    port = free_port()
+def test_changes_are_kept_while_there_is_no_server(nobody: str) -> None:
     reports: list[Report] = []
 
     async def story() -> None:
-        async with VmocClient(f"127.0.0.1:{port}", on_report=reports.append, **QUICK) as client:
+        async with VmocClient(nobody, on_report=reports.append, **QUICK) as client:
             change = client.put(A)
             await until(lambda: any(isinstance(report, Trouble) for report in reports))
             with pytest.raises(TimeoutError):
@@ -132,9 +130,9 @@ def test_changes_are_kept_while_there_is_no_server() -> None:
     assert all(isinstance(report, Trouble) and isinstance(report.error, UnreachableError) for report in reports)
 
 
-def test_what_is_not_made_when_the_client_closes_fails() -> None:
+def test_what_is_not_made_when_the_client_closes_fails(nobody: str) -> None:
     async def story() -> None:
-        async with VmocClient(f"127.0.0.1:{free_port()}", **QUICK) as client:
+        async with VmocClient(nobody, **QUICK) as client:
             change = client.put(A)
         with pytest.raises(ClosedError):
             await change
@@ -324,9 +322,9 @@ def test_events_that_are_refused_raise(stand_in: StandIn) -> None:
     assert "a" in stand_in.server.slices
 
 
-def test_an_unknown_kind_of_event_is_an_error() -> None:
+def test_an_unknown_kind_of_event_is_an_error(nobody: str) -> None:
     async def story() -> None:
-        async with VmocClient(f"127.0.0.1:{free_port()}", **QUICK) as client:
+        async with VmocClient(nobody, **QUICK) as client:
             with pytest.raises(ValueError, match="EVENT_KIND_COFFEE"):
                 await anext(client.events(kinds=["coffee"]))
 
