@@ -237,10 +237,11 @@ def test_flow_removed_of_1_0() -> None:
 
 
 def test_flow_removed_of_1_3() -> None:
+    """The table is the one the controller asked for: the switch's own may be another one, behind an admission table."""
     wanted: oxm.Match = ((oxm.IN_PORT, 1, None),)
-    entry = flows.Entry(5, b"", f13.flow_mod(0, oxm.pack(wanted), v10.ADD, cookie=77, priority=88), False)
+    entry = flows.Entry(5, b"", f13.flow_mod(0, oxm.pack(wanted), v10.ADD, table=3, cookie=77, priority=88), False)
     physical = oxm.pack((*wanted, (oxm.VLAN_VID, 0x1065, None)))
-    body = struct.pack("!QHBBIIHHQQ", 0x12340005, 99, 2, 3, 10, 20, 30, 35, 40, 50) + physical
+    body = struct.pack("!QHBBIIHHQQ", 0x12340005, 99, 2, 4, 10, 20, 30, 35, 40, 50) + physical
     seen = osken.read(upward.flow_removed(4, header.message(4, header.FLOW_REMOVED, 0, body), entry))
     assert (seen.cookie, seen.priority, seen.reason, seen.table_id, seen.xid) == (77, 88, 2, 3, 0)
     assert (seen.duration_sec, seen.duration_nsec, seen.idle_timeout, seen.hard_timeout) == (10, 20, 30, 35)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections import deque
+from typing import Any, Final
 
 _WHOLE: Final = 1.0 - 1e-6
 """A token, allowing for what floating point loses: at ``ready_at`` there must be one."""
@@ -15,10 +16,12 @@ class Bucket:
     and leaves a debt, so that no cost is too big ever to pass.
     """
 
-    __slots__ = ("_at", "_tokens", "rate")
+    __slots__ = ("_at", "_tokens", "rate", "served", "waiting")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
+        self.waiting: deque[Any] = deque()
+        self.served = False
         self._tokens = max(rate, 1.0)
         self._at = now
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vmoc import errors
@@ -139,7 +140,7 @@ class NorthSession:
                 continue
             if bucket is not None:
                 self._slow_down(message, now)
-                self._wait(messages[index:], bucket.ready_at(), now)
+                self._wait_for(bucket, messages[index:])
                 return
 
     def _held_up(self) -> bool:
@@ -158,11 +159,21 @@ class NorthSession:
         text = f"{kind} comes faster than the slice's rate; its controller is slowed down"
         datapath.say(Kind.RATE_LIMITED, now, text, str(self.link.endpoint))
 
-    def _wait(self, messages: list[bytes], until: float | None, now: float) -> None:
+    def _hold(self, messages: list[bytes]) -> None:
         self._waiting = messages
         if not self._paused:
             self._paused = True
             self.hub.effect(PauseReading(self.cid))
+
+    def _wait_for(self, bucket: Bucket, messages: list[bytes]) -> None:
+        """Wait for a token, behind the slice's other controllers: who has just had one goes to the end."""
+        self._hold(messages)
+        if self not in bucket.waiting:
+            bucket.waiting.append(self)
+        _serve_later(self.hub, bucket)
+
+    def _wait(self, messages: list[bytes], until: float | None, now: float) -> None:
+        self._hold(messages)
         if until is None:
             if not self._queued:
                 self._queued = True
@@ -173,6 +184,11 @@ class NorthSession:
             if self._resume is not None:
                 self._resume.cancel()
             self._resume = self.hub.clock.at(until, self.go_on)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is there, and not read from."""
+        return self._paused and not self.closed
 
     def turn(self, now: float) -> bool:
         """Room may have come: take it. False when there is none for this one, which keeps its place."""
@@ -498,3 +514,21 @@ HANDLERS: Final[Mapping[int, Mapping[int, Handler]]] = {
         v13.METER_MOD: objects.meter_mod,
     },
 }
+
+
+def _serve_later(hub: Hub, bucket: Bucket) -> None:
+    if bucket.waiting and not bucket.served:
+        bucket.served = True
+        hub.clock.at(bucket.ready_at(), partial(_serve, hub, bucket))
+
+
+def _serve(hub: Hub, bucket: Bucket, now: float) -> None:
+    """Let those who wait go on while there are tokens, each once."""
+    bucket.served = False
+    for _ in range(len(bucket.waiting)):
+        if bucket.ready_at() > now:
+            break
+        session = bucket.waiting.popleft()
+        if session.paused:
+            session.go_on(now)
+    _serve_later(hub, bucket)

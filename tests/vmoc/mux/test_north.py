@@ -8,7 +8,7 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, ControllerEnd, Playbook, scene, with_limits
+from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, ControllerEnd, Playbook, piece, scene, with_limits
 from vmoc.events import Kind
 from vmoc.model import Policy
 from vmoc.mux.effects import PauseReading, ResumeReading
@@ -314,6 +314,43 @@ def test_over_the_rate_it_waits_and_nothing_is_lost(version: int, kind: str):
     assert book.at("bob").paused is False
     assert sum(book.mux.counters.rate_limited.values()) >= 3
     assert len(book.told(Kind.RATE_LIMITED)) == 1, "not an event for every pause"
+
+
+@BOTH
+@pytest.mark.parametrize("first", ["one", "two"])
+def test_controllers_of_a_slice_have_its_rate_in_turns(version: int, first: str):
+    alice = piece("alice", 100, (1, 2, 3), controllers=("one", "two"))
+    book, switch = scene(version, with_limits(alice, max_flows=0, flow_mod_rate=5), BOB)
+    second = "two" if first == "one" else "one"
+
+    def adds(count: int, start: int) -> list[bytes]:
+        matches = [of.match(version, eth_dst=start + number) for number in range(count)]
+        return [of.flow_mod(version, "add", match, of.output(version, 2)) for match in matches]
+
+    book.at(first).send(*adds(500, 0))
+    book.at(second).send(*adds(2, 1000))
+    assert len(switch.log("flow_mod")) == 5
+    book.advance(0.81)
+    arrived = [of.parse_flow_mod(m).match["eth_dst"][0] for m in switch.log("flow_mod")][5:]
+    assert arrived == [5, 1000, 6, 1001], "the flood of one does not keep the other from its turn"
+    assert not book.at(second).paused
+    book.advance(200)
+    assert len(switch.log("flow_mod")) == 502
+    assert not book.at(first).paused
+
+
+@BOTH
+def test_who_left_does_not_keep_a_place_in_the_queue(version: int):
+    alice = piece("alice", 100, (1, 2, 3), controllers=("one", "two"))
+    book, switch = scene(version, with_limits(alice, max_flows=0, flow_mod_rate=5), BOB)
+    one, two = book.at("one"), book.at("two")
+    for number, end in enumerate((one, two)):
+        matches = [of.match(version, eth_dst=100 * number + n) for n in range(10)]
+        end.send(*(of.flow_mod(version, "add", match, of.output(version, 2)) for match in matches))
+    one.close()
+    book.advance(2.05)
+    arrived = [of.parse_flow_mod(m).match["eth_dst"][0] for m in switch.log("flow_mod")]
+    assert arrived == [0, 1, 2, 3, 4, *range(100, 110)]
 
 
 @BOTH
