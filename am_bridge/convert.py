@@ -351,6 +351,11 @@ def slice_message(
     return message
 
 
+def origin_of(one: Slice) -> pb.SliceOrigin:
+    """Who made it, in the API's words."""
+    return _ORIGINS[one.origin]
+
+
 def segment_message(segment: Segment) -> pb.Segment:
     """A segment as answers have it."""
     return pb.Segment(

@@ -295,6 +295,11 @@ class Rack:
         page = tuple(found[:size])
         return Page(page, str(page[-1].number) if len(found) > size else "")
 
+    def connected_controllers(self, *, timeout: float = TIMEOUT) -> int:
+        """How many connections to controllers are up."""
+        _, links = self._ask(self._core.tally, monotonic() + timeout)
+        return sum(count for (_, state), count in links.items() if state == "active")
+
     # -- flows -------------------------------------------------------------------------------------
 
     def flows(

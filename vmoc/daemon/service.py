@@ -48,6 +48,8 @@ from vmoc.telemetry.lag import LoopLag
 DRAIN: Final = 4.0
 """Seconds for everything that has to end; the rest is cut off."""
 APPS_STOP: Final = 2.0
+API_STOP: Final = 1.0
+"""Seconds for calls that are being answered."""
 # Every message makes and drops a few containers; looking for cycles after 700 of them would find none, often.
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 
@@ -69,6 +71,7 @@ class Service:
         self._exit_code = 0
         self._listeners: list[southbound.Listener] = []
         self._endpoint: MetricsEndpoint | None = None
+        self._api: Any = None
         self._journal: JournalFile | None = None
         self._multiplexer: Any = None
         self.slices = Slices(settings, report=self.events.record)
@@ -95,6 +98,7 @@ class Service:
         self._catch_signals()  # before anybody can see a port open and take us for ready
         try:
             self._open(self.settings)
+            self._open_api(self.settings)
         except (tls.TlsFilesError, southbound.ListenError) as exc:
             self._close_listeners()
             self.slices.close()
@@ -173,6 +177,31 @@ class Service:
                 ready=self.watched.why_not_ready,
             )
 
+    def _open_api(self, settings: Settings) -> None:
+        """Importing gRPC takes a while, which those without it need not wait."""
+        if settings.grpc_listen is None:
+            return
+        # The C core writes to stderr on its own account, and need not follow our forks.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        from vmoc.daemon import api
+
+        listeners = [
+            _reachable(one, listener.port) for one, listener in zip(settings.listeners, self._listeners, strict=True)
+        ]
+        parts = api.Parts(self.slices.book, self.rack, lambda: self.settings, self._condition, self._bug_from_anywhere)
+        starting = api.Api(parts, listeners)
+        try:
+            starting.start()
+        except api.ListenError as exc:
+            raise southbound.ListenError(str(exc)) from exc
+        self._api = starting
+
+    def _condition(self) -> str:
+        if self._stopping.is_set():
+            return "draining"
+        return "ready" if self.watched.accepting else "starting"
+
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._asked_to_stop, number)
@@ -186,6 +215,8 @@ class Service:
         if self._endpoint is not None and self.settings.metrics_listen is not None:
             address = format_peer((self.settings.metrics_listen[0], self._endpoint.port))
             self.log.info(f"metrics are at http://{address}/metrics", address=address)
+        if self._api is not None:
+            self.log.info(f"the API is at {self._api.address}", address=self._api.address)
         self.log.info(
             "experimenters' controllers are dialled by VMOC: they listen where their slices say",
             slices=len(self.slices.book.snapshot.slices),
@@ -200,6 +231,8 @@ class Service:
         systemd.notify("STOPPING=1")
         self.log.info("draining: controllers are disconnected, flows stay as their slices' fail_mode says")
         deadline = monotonic() + DRAIN
+        if self._api is not None:
+            await in_thread(self._api.stop, API_STOP)
         self._close_listeners()
         self.lag.stop()
         self.dialler.close()
@@ -312,6 +345,10 @@ class Service:
     def _bug(self, where: str, trace: str) -> None:
         self.log.error("internal error, please report it", where=where)
         self.log.debug("traceback of the internal error", trace=trace)
+
+    def _bug_from_anywhere(self, where: str, trace: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._bug, where, trace)
 
     def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What asyncio would print with a traceback. Broken connections are reported by whoever had them."""

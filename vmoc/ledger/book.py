@@ -36,7 +36,7 @@ from vmoc.ledger.errors import (
 )
 from vmoc.ledger.expiry import Expiry
 from vmoc.ledger.rules import MAX_SEGMENTS, MAX_SLICES, Rules, check
-from vmoc.ledger.vlans import VlanUse, dpids_of, fill_in, list_vlans, suggest
+from vmoc.ledger.vlans import Choices, VlanUse, dpids_of, fill_in, list_vlans, suggest
 from vmoc.model import Origin, Slice
 from vmoc.registry import ConflictKind, Plan, Registry, Snapshot
 from vmoc.store import Store, StoredAnswer, StoredSlice
@@ -143,6 +143,10 @@ class SliceBook:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def knows(self, slice_id: str) -> bool:
+        """Whether there is one of that id, whoever's."""
+        return slice_id in self._entries
+
     def get(self, slice_id: str, *, manager: str | None = None) -> Entry:
         """One slice. Raises ``SliceNotFoundError``; with ``manager`` also for those of others."""
         entry = self._entries.get(slice_id)
@@ -156,6 +160,16 @@ class SliceBook:
         """Slices by id, beyond ``after``, only those ``wanted``; and the ``after`` of the next page if there is one."""
         return self._entries.page(after, limit, wanted)
 
+    @property
+    def pool(self) -> frozenset[int]:
+        """The VLANs given to segments that name none; without those reserved."""
+        return self._rules.vlans.pool - self._rules.vlans.reserved
+
+    @property
+    def segments(self) -> int:
+        """How many segments all slices have together."""
+        return self._entries.segments
+
     def vlans(self, dpid: int | None = None) -> list[VlanUse]:
         """Every VLAN and who has it: on one switch, else anywhere."""
         return list_vlans(self._registry.snapshot, self._rules.vlans, dpid)
@@ -168,12 +182,14 @@ class SliceBook:
         *,
         once: Once | None = None,
         etags: Mapping[str, str] | None = None,
+        choices: Choices | None = None,
         manager: str | None = None,
         dry_run: bool = False,
     ) -> Outcome:
         """Create or replace slices, all or none. The same again changes nothing.
 
-        A segment of VLAN 0 gets one of the pool; one that replaces keeps the
+        A segment of VLAN 0 gets one of the pool that ``choices`` (by slice
+        and index of the segment) lets it have; one that replaces keeps the
         VLANs it has. With ``manager`` (None: the operator) slices are that
         manager's. ``etags`` (by id) must be those of the slices replaced.
         """
@@ -182,7 +198,7 @@ class SliceBook:
             wanted = _of_manager(slices, manager)
             self._may(wanted, manager)
             self._check_etags(etags)
-            return _Draft(self._vet(wanted), asked=[one.id for one in wanted])
+            return _Draft(self._vet(wanted, choices=choices), asked=[one.id for one in wanted])
 
         return self._change(prepare, once, dry_run)
 
@@ -192,17 +208,22 @@ class SliceBook:
         change: Callable[[Slice], Slice],
         *,
         etag: str = "",
+        choices: Choices | None = None,
         once: Once | None = None,
         manager: str | None = None,
         dry_run: bool = False,
     ) -> Outcome:
-        """Replace a slice by what ``change`` makes of it; its id, manager and origin stay."""
+        """Replace a slice by what ``change`` makes of it; its id and origin stay, and for a ``manager`` that too.
+
+        ``choices`` as for ``register``; read after ``change`` was called, which may fill it in.
+        """
 
         def prepare() -> _Draft:
             old = self._known([slice_id], manager)[0].slice
             self._check_etags({slice_id: etag} if etag else None)
-            new = replace(change(old), id=slice_id, manager=old.manager, origin=Origin.API)
-            return _Draft(self._vet([new]), asked=[slice_id])
+            new = replace(change(old), id=slice_id, origin=Origin.API)
+            self._may([new], manager)
+            return _Draft(self._vet([new], choices=choices), asked=[slice_id])
 
         return self._change(prepare, once, dry_run)
 
@@ -262,7 +283,13 @@ class SliceBook:
         return self._change(prepare, once, dry_run)
 
     def sync(
-        self, manager: str, slices: Sequence[Slice], *, once: Once | None = None, dry_run: bool = False
+        self,
+        manager: str,
+        slices: Sequence[Slice],
+        *,
+        choices: Choices | None = None,
+        once: Once | None = None,
+        dry_run: bool = False,
     ) -> Outcome:
         """Make ``slices`` all that ``manager`` has; slices of others, and the file's, stay."""
 
@@ -275,7 +302,7 @@ class SliceBook:
                 for name, entry in self._entries.items()
                 if name not in ids and entry.slice.manager == manager and entry.slice.origin is Origin.API
             ]
-            return _Draft(self._vet(wanted, leaving=drop), drop, [one.id for one in wanted])
+            return _Draft(self._vet(wanted, leaving=drop, choices=choices), drop, [one.id for one in wanted])
 
         return self._change(prepare, once, dry_run)
 
@@ -371,7 +398,8 @@ class SliceBook:
         added = tuple(row.slice.id for row in fresh if row.slice.id not in self._entries)
         changed = tuple(row.slice.id for row in fresh if row.slice.id in self._entries)
         self._not_too_many(fresh, draft.drop)
-        outcome = Outcome(tuple(after[name] for name in draft.asked), added, changed, tuple(draft.drop))
+        last = tuple(self._entries[name] for name in draft.drop)
+        outcome = Outcome(tuple(after[name] for name in draft.asked), added, changed, tuple(draft.drop), last)
         if dry_run:
             return outcome, None
         answer = None
@@ -459,7 +487,7 @@ class SliceBook:
 
     # -- may it be -----------------------------------------------------------------------------------------------------
 
-    def _vet(self, slices: Sequence[Slice], leaving: Sequence[str] = ()) -> list[Slice]:
+    def _vet(self, slices: Sequence[Slice], leaving: Sequence[str] = (), choices: Choices | None = None) -> list[Slice]:
         """The slices with their VLANs filled in, if they can be."""
         check(slices, self._rules, self._clock())
         snapshot, rules = self._registry.snapshot, self._rules.vlans
@@ -470,7 +498,7 @@ class SliceBook:
                 if segment.vlan in rules.reserved and not _has(before.get(one.id), segment.vlan):
                     others = suggest(snapshot, rules, dpids_of(segment), segment.vlan)
                     raise ReservedVlanError(one.id, f"segments[{index}].vlan", segment.vlan, others)
-        filled = fill_in(slices, before, snapshot, rules, leaving)
+        filled = fill_in(slices, before, snapshot, rules, leaving, choices)
         return [one if one.origin is Origin.API else replace(one, origin=Origin.API) for one in filled]
 
     def _known(self, ids: Sequence[str], manager: str | None) -> list[Entry]:

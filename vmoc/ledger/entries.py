@@ -33,6 +33,8 @@ class Outcome:
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    last: tuple[Entry, ...] = ()
+    """Those of ``removed``, as they were."""
     answer: bytes | None = None
     """With ``once``: its encoded answer, and nothing else if the request was a repetition (``replayed``)."""
     replayed: bool = False

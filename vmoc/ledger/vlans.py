@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,6 +12,9 @@ from vmoc.model import VLAN_MAX, VLAN_MIN, Segment, Slice
 from vmoc.registry import Snapshot
 
 SUGGESTED: Final = 3
+Fits = Callable[[int], bool]
+"""Whether a VLAN would do for a segment that names none."""
+Choices = Mapping[str, Mapping[int, Fits]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,18 @@ def _around(vlans: Iterable[int], after: int) -> Iterator[int]:
 
 
 def fill_in(
-    slices: Sequence[Slice], before: Mapping[str, Slice], snapshot: Snapshot, rules: Vlans, leaving: Iterable[str]
+    slices: Sequence[Slice],
+    before: Mapping[str, Slice],
+    snapshot: Snapshot,
+    rules: Vlans,
+    leaving: Iterable[str],
+    choices: Choices | None = None,
 ) -> list[Slice]:
     """The slices with a VLAN for every segment that has 0.
 
     ``before`` are those they replace, whose VLANs they keep where they can;
-    ``leaving`` are removed by the same change. Raises ``PoolEmptyError``.
+    ``leaving`` are removed by the same change; ``choices`` narrow what does,
+    by slice and index of the segment. Raises ``PoolEmptyError``.
     """
     filled = list(slices)
     open_ones = [place for place, one in enumerate(slices) if any(not segment.vlan for segment in one.segments)]
@@ -109,7 +118,11 @@ def fill_in(
         for index, segment in enumerate(one.segments):
             if not segment.vlan:
                 dpids = dpids_of(segment)
-                vlan = allocation.take(dpids, taken, spare.pop(0) if spare else None)
+                fits = (choices or {}).get(one.id, {}).get(index)
+                keep = next((vlan for vlan in spare if fits is None or fits(vlan)), None)
+                if keep is not None:
+                    spare.remove(keep)
+                vlan = allocation.take(dpids, taken, keep, fits)
                 if vlan is None:
                     raise PoolEmptyError(one.id, f"segments[{index}].vlan", None if dpids is None else sorted(dpids))
                 taken.add(vlan)
@@ -132,8 +145,10 @@ class Allocation:
         for segment in named:
             self._taken.setdefault(segment.vlan, []).append(dpids_of(segment))
 
-    def take(self, dpids: frozenset[int] | None, unlike: Iterable[int], keep: int | None = None) -> int | None:
-        """A VLAN free on all of ``dpids`` and not one of ``unlike``; ``keep`` if that one is. None: there is none."""
+    def take(
+        self, dpids: frozenset[int] | None, unlike: Iterable[int], keep: int | None = None, fits: Fits | None = None
+    ) -> int | None:
+        """Free on all of ``dpids``, not one of ``unlike``, that ``fits``; ``keep`` if that one is. None: none."""
         refused = set(unlike)
         if keep is not None and keep not in refused and self._free(keep, dpids):
             return self._mark(keep, dpids)
@@ -141,7 +156,7 @@ class Allocation:
         passed_over = None
         for position in range(self._next.get(dpids, 0), len(self._pool)):
             vlan = self._pool[position]
-            if vlan in refused:
+            if vlan in refused or (fits is not None and not fits(vlan)):
                 passed_over = position if passed_over is None else passed_over
             elif self._free(vlan, dpids):
                 self._next[dpids] = position + 1 if passed_over is None else passed_over

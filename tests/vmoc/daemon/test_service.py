@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 
@@ -22,6 +23,7 @@ from tests.emulation.waiting import wait_until
 from tests.vmoc.net.stage import Authority
 from vmoc.model import Origin, Segment, Slice
 from vmoc.store import SqliteStore, StoredSlice
+from vmoc.v1 import server_pb2, server_pb2_grpc
 
 PROGRAM = [sys.executable, "-c", "import sys; from vmoc.cli import main; sys.exit(main())"]
 HELLO = bytes.fromhex("0400000800000001")
@@ -35,6 +37,7 @@ class Run:
         self.file = folder / "vmoc.yaml"
         self.config: dict[str, Any] = {
             "openflow": {"listen": [{"address": "127.0.0.1", "port": 0}]},
+            "grpc": {"listen": "127.0.0.1:0"},
             "metrics": {"listen": "127.0.0.1:0"},
             "state": {"path": ":memory:"},
             "default_controller": {"mode": "none"},
@@ -189,12 +192,13 @@ def test_systemd_hears_of_readiness_and_of_the_end(tmp_path: Path, start: Start)
         assert run.process.wait(15) == 0
 
 
-@pytest.mark.parametrize("key", ["openflow.listen", "metrics.listen"])
+@pytest.mark.parametrize("key", ["openflow.listen", "grpc.listen", "metrics.listen"])
 def test_a_port_in_use_is_one_sentence_and_exit_code_1(start: Start, key: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config = {
             "openflow.listen": {"openflow": {"listen": [{"address": "127.0.0.1", "port": port}]}},
+            "grpc.listen": {"grpc": {"listen": f"127.0.0.1:{port}"}},
             "metrics.listen": {"metrics": {"listen": f"127.0.0.1:{port}"}},
         }[key]
         run = start(**config)
@@ -205,6 +209,20 @@ def test_a_port_in_use_is_one_sentence_and_exit_code_1(start: Start, key: str) -
             f"vmoc: cannot listen on 127.0.0.1:{port}: the port is in use by process {os.getpid()} ("
         )
         assert run.others[0].endswith(f"change {key}")
+
+
+def test_the_api_answers_while_it_runs_and_goes_with_it(start: Start) -> None:
+    run = start(slices=NEEDY)
+    address = run.wait_for("the API is at ")["address"]
+    with grpc.insecure_channel(address) as channel:
+        info = server_pb2_grpc.ServerServiceStub(channel).GetServerInfo(
+            server_pb2.GetServerInfoRequest(), wait_for_ready=True, timeout=10
+        )
+        assert info.counts.slice_count == 1 and info.caller.name == "local"
+        assert run.end() == 0
+        with pytest.raises(grpc.RpcError) as caught:
+            server_pb2_grpc.ServerServiceStub(channel).GetServerInfo(server_pb2.GetServerInfoRequest(), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_unusable_certificates_are_one_sentence_and_exit_code_2(start: Start, authority: Authority) -> None:

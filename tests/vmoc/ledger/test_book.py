@@ -130,9 +130,12 @@ def test_managers_touch_their_own_only() -> None:
         lambda: ledger.book.sync("n", [A]),
     ):
         assert fails(e.NotYoursError, call, ledger).manager == "n"
-    ledger.book.edit("a", lambda s: replace(s, manager="n", id="x"), manager="m")
-    assert ledger.book.get("a").slice.manager == "m"
-    ledger.book.unregister(["a"])  # the operator may
+    with pytest.raises(e.NotYoursError):
+        ledger.book.edit("a", lambda s: replace(s, manager="n"), manager="m")
+    ledger.book.edit("a", lambda s: replace(s, owner="o", id="x"), manager="m")
+    ledger.book.edit("a", lambda s: replace(s, manager="n"))  # the operator may
+    assert ledger.book.get("a").slice.manager == "n"
+    ledger.book.unregister(["a"])
 
 
 def test_a_dry_run_says_what_would_be_and_does_nothing() -> None:

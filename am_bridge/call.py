@@ -1,0 +1,33 @@
+"""One call, as the services see it: who calls, how long it may take, and what of it the audit log gets."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final, TypeVar
+
+from am_bridge.auth import Caller
+
+T = TypeVar("T")
+LONGEST: Final = 60.0
+"""Seconds a call may take at most, whatever its deadline."""
+
+
+@dataclass(slots=True)
+class Call:
+    """``until`` is on the monotonic clock. ``slice_id`` and ``detail`` go to the audit log."""
+
+    method: str
+    caller: Caller
+    until: float
+    peer: str = ""
+    slice_id: str | None = None
+    detail: dict[str, str | int | bool] = field(default_factory=dict)
+    in_thread: Callable[[Callable[[], object]], Awaitable[object]] | None = None
+    """For streams, which run on the API's loop: runs what blocks elsewhere."""
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline; never less than a moment."""
+        return max(0.01, self.until - monotonic())

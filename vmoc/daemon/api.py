@@ -1,0 +1,141 @@
+"""The API of the running service: the bridge, given the book, the rack, and who may call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from am_bridge import reasons
+from am_bridge.auth import Callers
+from am_bridge.gate import Hooks
+from am_bridge.paging import PageTokens
+from am_bridge.server import MOST_MESSAGE, ApiServer, ListenError, Served
+from am_bridge.services.info import Identity, ServerService, Tally
+from am_bridge.services.slices import SliceService
+from am_bridge.status import ApiError, RetryAfter
+from vmoc.config import Settings
+from vmoc.daemon.rack import (
+    BusyError,
+    NotKnownError,
+    PageTokenError,
+    Rack,
+    RackTimeoutError,
+    SwitchAwayError,
+)
+from vmoc.errors import VmocError
+from vmoc.ledger import SliceBook
+from vmoc.net import southbound
+from vmoc.net.wire import format_peer
+from vmoc.telemetry import metrics
+from vmoc.v1 import server_pb2_grpc, slices_pb2_grpc
+
+__all__ = ["Api", "ListenError"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What of the service the API is made of. ``settings`` gives the present ones."""
+
+    book: SliceBook
+    rack: Rack
+    settings: Callable[[], Settings]
+    state: Callable[[], str]
+    bug: Callable[[str, str], None]
+
+
+class Api:
+    """``start`` it when everything it reads is there. All methods block; call them off the loop, or before it runs."""
+
+    def __init__(self, parts: Parts, listeners: list[str]) -> None:
+        """``listeners``: where switches connect. Raises ``ListenError``."""
+        settings = parts.settings()
+        assert settings.grpc_listen is not None
+        _refuse_strangers(settings)
+        tokens = PageTokens()
+        identity = Identity(
+            version=metrics.version_of("vmoc"),
+            boot_id=parts.rack.boot_id,
+            start_time=time.time(),
+            openflow_versions=["1.0" if one == 1 else "1.3" for one in sorted(settings.versions)],
+            openflow_listeners=listeners,
+            max_message_bytes=MOST_MESSAGE,
+        )
+        served = [
+            Served(
+                "vmoc.v1.SliceService",
+                slices_pb2_grpc.add_SliceServiceServicer_to_server,
+                SliceService(parts.book, parts.rack, tokens, lambda: parts.settings().limits),
+            ),
+            Served(
+                "vmoc.v1.ServerService",
+                server_pb2_grpc.add_ServerServiceServicer_to_server,
+                ServerService(identity, _Condition(parts), time.time),
+            ),
+        ]
+        hooks = Hooks(parts.rack.audit, parts.bug, _translate)
+        self._wanted = settings.grpc_listen
+        self._server = ApiServer(format_peer(settings.grpc_listen), served, Callers(None), hooks)
+        self.drain = self._server.drain
+        self.stop = self._server.stop
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, with the port it really has."""
+        return format_peer((self._wanted[0], self._server.port))
+
+    def start(self) -> None:
+        """Listen and serve. Raises ``ListenError``, in the words of the other listeners."""
+        # gRPC does not say why it cannot; whoever has the port is found out by trying.
+        southbound.bind(*self._wanted, "grpc.listen").close()
+        self._server.start()
+
+
+def _refuse_strangers(settings: Settings) -> None:
+    """Callers are not told apart yet, so that only this machine's may call."""
+    assert settings.grpc_listen is not None
+    host = settings.grpc_listen[0]
+    if settings.grpc_tls is not None or host not in ("127.0.0.1", "::1", "localhost"):
+        raise ListenError(f"cannot listen on {format_peer(settings.grpc_listen)}; change grpc.listen to 127.0.0.1:PORT")
+
+
+class _Condition:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.state = parts.state
+
+    def tally(self, timeout: float) -> Tally:
+        parts, token = self._parts, ""
+        switches = datapaths = 0
+        while True:
+            page = parts.rack.switches(token, 1000, timeout=timeout)
+            switches += sum(one.connected for one in page.items)
+            datapaths += sum(one.datapaths for one in page.items)
+            token = page.next
+            if not token:
+                break
+        return Tally(
+            slices=len(parts.book),
+            segments=parts.book.segments,
+            switches=switches,
+            datapaths=datapaths,
+            controllers=parts.rack.connected_controllers(timeout=timeout),
+        )
+
+
+def _translate(error: VmocError) -> ApiError | None:
+    """What the rack raises, as the API tells it."""
+    text = str(error)
+    match error:
+        case RackTimeoutError():
+            return ApiError(reasons.SWITCH_TIMEOUT, text, retry=RetryAfter(1.0))
+        case NotKnownError():
+            reason = reasons.SLICE_NOT_FOUND if "no slice" in text else reasons.SWITCH_NOT_FOUND
+            return ApiError(reason, text)
+        case SwitchAwayError():
+            return ApiError(reasons.SWITCH_AWAY, text)
+        case BusyError():
+            return ApiError(reasons.TOO_MANY_CALLS, text, retry=RetryAfter(error.retry_after))
+        case PageTokenError():
+            return ApiError(reasons.PAGE_TOKEN_INVALID, violations=[("page_token", text)])
+    return None
