@@ -20,6 +20,7 @@ from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named,
 from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
 from vmoc.mux.journal import Kept
+from vmoc.mux.likeness import actions_alike
 from vmoc.mux.pending import Expected, Request
 from vmoc.mux.suppress import Excess
 from vmoc.openflow import v10, v13
@@ -89,8 +90,8 @@ class VirtualDatapath:
         self.notes = hub.journal.notes(kept.handle if kept is not None else 0)
         self.restored = kept is not None
         """Back from the journal, and the switch has not shown yet what is true of it."""
-        self.stale: set[Entry] = set()
-        """Restored entries that have other actions on the switch than they should."""
+        self.on_switch: dict[Entry, bytes] = {}
+        """Actions the switch shows of restored entries, where those may not be what they should."""
         self.dpid = presented_dpid(segment, switch.dpid)
         self.links: dict[int, Link] = {}
         self.sessions: list[NorthSession] = []
@@ -397,19 +398,25 @@ class VirtualDatapath:
     def confirm(self) -> None:
         """All that came back from the journal has been compared with the switch."""
         self.restored = False
-        self.stale.clear()
+        self.on_switch.clear()
 
     def check(self, entry: Entry, shown: bytes) -> None:
         """A restored entry, and the switch's own words on it: are its actions those it should have?"""
         verdict = vet_flow_mod(self.grant, entry.data)
-        at = f10.ENTRY_FIXED if self.switch.version == 1 else f13.ENTRY_MATCH + (len(entry.match) + 7 & ~7)
-        if isinstance(verdict, FlowChange) and verdict.body != shown[at:]:
-            self.stale.add(entry)
+        version = self.switch.version
+        match = f13.ENTRY_MATCH
+        at = f10.ENTRY_FIXED if version == 1 else match + ((shown[match + 2] << 8 | shown[match + 3]) + 7 & ~7)
+        body = shown[at:]
+        wrong = isinstance(verdict, FlowChange) and not actions_alike(version, body, verdict.body)
+        if wrong or entry.floods:
+            self.on_switch[entry] = body
 
     def _reissue(self, entry: Entry, change: FlowChange, now: float) -> None:
         """Write anew an entry that floods or is not as it should be. If the switch does not take it: delete it."""
-        if not change.floods and entry not in self.stale:
+        shown = self.on_switch.get(entry)
+        if not change.floods if shown is None else actions_alike(self.switch.version, shown, change.body):
             return
+        self.on_switch.pop(entry, None)
         data = self.flows.reissue(entry, change.body)
 
         def refused(_: bytes, when: float) -> None:

@@ -20,6 +20,7 @@ from vmoc.mux import flows
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.flows import Entry
 from vmoc.mux.groups import Group, GroupStep, MeterStep
+from vmoc.mux.likeness import group_alike, meter_alike
 from vmoc.mux.pending import Expected, Request, Unit
 from vmoc.mux.roles import Role
 from vmoc.openflow import header, v10, v13
@@ -232,7 +233,7 @@ def correct(
     for virtual, group in list(datapath.groups.groups.items()):
         change = vet_group_mod(datapath.grant, group.data[:8] + v10.MODIFY.to_bytes(2, "big") + group.data[10:])
         shown = groups.get(group.physical)
-        if shown is None or isinstance(change, Refusal) or _alike(shown, change.kind, change.buckets):
+        if shown is None or isinstance(change, Refusal) or group_alike(shown, change.kind, change.buckets):
             continue  # what is refused is ``revet``'s
         message = g13.group_mod(0, v10.MODIFY, change.kind, group.physical, g13.pack_buckets(change.buckets))
 
@@ -244,24 +245,9 @@ def correct(
         switch.send(message, Request(Expected.NOTHING, None, message, at=now, done=refused), datapath, now)
     for physical, content in datapath.meters.contents.items():
         shown = meters.get(physical)
-        if shown is not None and content and shown[2:4] + shown[8:] != content:
+        if shown is not None and content and not meter_alike(shown, content):
             body = v10.MODIFY.to_bytes(2, "big") + content[:2] + physical.to_bytes(4, "big") + content[2:]
             switch.send_own(header.message(header.OF13, v13.METER_MOD, 0, body), now, datapath)
-
-
-def _alike(shown: bytes, kind: int, buckets: list[g13.Bucket]) -> bool:
-    """Whether a GROUP_DESC record is of ``kind`` and ``buckets``; a switch need not keep what the kind does not use."""
-    try:
-        found = g13.parse_buckets(shown, 8, len(shown))
-    except Refused:
-        return False
-    if shown[2] != kind or [bucket.actions for bucket in found] != [bucket.actions for bucket in buckets]:
-        return False
-    if kind == g13.TYPE_SELECT:
-        return [bucket.weight for bucket in found] == [bucket.weight for bucket in buckets]
-    if kind == g13.TYPE_FAST_FAILOVER:
-        return [bucket[1:3] for bucket in found] == [bucket[1:3] for bucket in buckets]
-    return True
 
 
 def _ports_of(group: Group) -> set[int]:

@@ -24,9 +24,9 @@ def out(port: int | str) -> bytes:
     return of.output(of.V13, port)
 
 
-def bucket(actions: bytes = b"", *, watch_port: int = ANY, watch_group: int = ANY) -> bytes:
+def bucket(actions: bytes = b"", *, weight: int = 0, watch_port: int = ANY, watch_group: int = ANY) -> bytes:
     """One bucket."""
-    return struct.pack("!HHII4x", 16 + len(actions), 0, watch_port, watch_group) + actions
+    return struct.pack("!HHII4x", 16 + len(actions), weight, watch_port, watch_group) + actions
 
 
 def meter(number: int) -> bytes:
