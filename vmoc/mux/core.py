@@ -6,7 +6,7 @@ Rules of this file:
 - It decides which connection a call is about and leaves the rest to sessions,
   switches and procedures.
 - Slices change by whole snapshots; only virtual datapaths that differ are
-  touched.
+  touched, a few at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from vmoc.events import Kind
 from vmoc.model import Endpoint, Policy, Timers, format_dpid
 from vmoc.mux import audit, lifecycle, operator, proving
-from vmoc.mux.changes import Touched
+from vmoc.mux.adopting import Adopting
 from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
 from vmoc.mux.datapath import State, VirtualDatapath
@@ -75,6 +75,7 @@ class Mux:
         self._switches: dict[tuple[int, int], Switch] = {}
         self._links = Links(self._hub)
         self._tenancy = Tenancy(self._hub, self._links, self._restoring, snapshot)
+        self._adopting = Adopting(self._hub, self._tenancy, self._restoring, self._switches)
         self._held: dict[tuple[int, int], SouthSession] = {}
         self._draining = False
         self.view = View(self._switches, self._links, lambda: self._tenancy.snapshot)
@@ -313,22 +314,12 @@ class Mux:
 
     def adopt(self, snapshot: Snapshot, now: float, names: Iterable[str] | None = None) -> None:
         """The slices are these from now on; ``names`` are all that may differ (None: look), and only they cost time."""
-        before, self._tenancy.snapshot = self._tenancy.snapshot.slices, snapshot
-        after, touched = snapshot.slices, Touched()
-        for name in sorted(before.keys() | after.keys() if names is None else set(names)):
-            old, new = before.get(name), after.get(name)
-            known = new if new is not None else old
-            if known is None or old is new or old == new:
-                continue
-            kind = Kind.SLICE_REMOVED if new is None else Kind.SLICE_ADDED if old is None else Kind.SLICE_CHANGED
-            self._hub.report(kind, slice=name, detail={"origin": str(known.origin)})
-            touched.add(old, new)
-            if new is None or not new.enabled:
-                self._restoring.leave((name,))
-        for switch in list(self._switches.values()):
-            vlans = touched.on(switch.dpid)
-            if vlans and switch.features is not None:
-                self._tenancy.sync(switch, now, vlans)
+        self._adopting.adopt(snapshot, now, names)
+
+    @property
+    def behind(self) -> int:
+        """How much of the latest changes of slices has not reached the switches: slices and (switch, VLAN) pairs."""
+        return self._adopting.behind
 
     def set_default_controller(self, endpoint: Endpoint | None, now: float) -> None:
         """Where slices without a controller of their own go."""

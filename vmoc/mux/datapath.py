@@ -93,6 +93,8 @@ class VirtualDatapath:
         self.on_switch: dict[Entry, bytes] = {}
         """Actions the switch shows of restored entries, where those may not be what they should."""
         self.dpid = presented_dpid(segment, switch.dpid)
+        self.adoption = 0
+        """The number of the change of slices it came with, or after."""
         self.links: dict[int, Link] = {}
         self.sessions: list[NorthSession] = []
         self.packet_in_cids: list[int] = []

@@ -36,6 +36,30 @@ class Tenancy:
         self._restoring = restoring
         self._leaving: dict[tuple[tuple[int, int], int], float] = {}
         """By switch and VLAN: when the flows of the slice that left are going to be deleted."""
+        self._adoption = 0
+        self._ended: dict[str, int] = {}
+        """Slices that were removed or disabled, and with which adoption; their datapaths of before are to go."""
+
+    def follow(self, snapshot: Snapshot, ended: Iterable[str]) -> None:
+        """The slices are these; ``sync`` makes the switches so. ``ended``: had effect before and have none now."""
+        self.snapshot = snapshot
+        self._adoption += 1
+        self._ended.update(dict.fromkeys(ended, self._adoption))
+
+    def settled(self) -> None:
+        """Every switch is as the snapshot says."""
+        self._ended.clear()
+
+    def is_left(self, switch: Switch, vlan: int) -> bool:
+        """Whether somebody who has the VLAN of the switch is to lose it."""
+        here = switch.datapaths.on_vlan(vlan)
+        if not here:
+            return False
+        staying = {owner.id for owner, _ in self._segments(switch, (vlan,))}
+        return any(each.owner.id not in staying or self._has_ended(each) for each in here)
+
+    def _has_ended(self, datapath: VirtualDatapath) -> bool:
+        return self._ended.get(datapath.owner.id, -1) >= datapath.adoption
 
     def sync(self, switch: Switch, now: float, vlans: Collection[int] | None = None) -> None:
         """Make the switch's virtual datapaths (of ``vlans``) those of the snapshot, touching only what differs."""
@@ -49,7 +73,7 @@ class Tenancy:
         if not switch.pipeline.sharing:
             self._hold_out(switch, wanted, here, vlans)
         for key, datapath in list(here.items()):
-            if key not in wanted or not _same_instance(datapath, *wanted[key]):
+            if key not in wanted or self._has_ended(datapath) or not _same_instance(datapath, *wanted[key]):
                 self._remove(datapath, now)
                 del here[key]
         for key, datapath in here.items():
@@ -125,6 +149,7 @@ class Tenancy:
             return
         kept = self._restoring.claim(switch, owner, segment)
         datapath = VirtualDatapath(self._hub, switch, owner, segment, attachment, now, kept)
+        datapath.adoption = self._adoption
         switch.held_out -= {(segment.vlan, owner.id)}
         switch.enlist(datapath)
         leaving = self._leaving.get((switch.key, datapath.vlan))
