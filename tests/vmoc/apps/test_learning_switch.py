@@ -271,11 +271,12 @@ def test_hundreds_of_datapaths_cost_no_threads_and_leave_none_behind() -> None:
         switches = [RawSwitch(address, 4, dpid=number << 48 | 1) for number in range(1, 101)]
         for switch in switches:
             switch.handshake()
-        assert len(list(tasks.iterdir())) == before
+        during = len(list(tasks.iterdir()))
         for switch in switches:
             switch.socket.close()
         sockets = wait_until(lambda: _sockets(process.pid) <= 4, "the connections to be closed")
-        assert sockets and len(list(tasks.iterdir())) == before
+        # A thread of the start may have ended meanwhile.
+        assert during <= before and sockets and len(list(tasks.iterdir())) <= before
 
 
 def _sockets(pid: int) -> int:
