@@ -100,15 +100,18 @@ def switches(
     load: Sequence[int] = (),
     answer: str = "any",
     cpu: int | None = None,
+    rate: float | None = None,
 ) -> dict[str, Any]:
     """Run ``count`` switches against whoever listens on ``port`` and return what they report. Raises ``ToolError``.
 
-    ``measured`` are processes whose CPU and memory are reported, ``load`` those that belong to the load.
+    ``rate`` paces them, packet-ins per second in all; otherwise they send as fast as answers come. ``measured`` are
+    processes whose CPU and memory are reported, ``load`` those that belong to the load.
     """
     arguments = [
         *("-p", str(port), "-v", "1" if version == "1.0" else "4", "-n", str(count), "-l", vlans),
         *("-m", mode[0], "-w", str(window), "-M", str(hosts), "-t", str(seconds), "-r", str(runs)),
         *("-W", str(warm_up), "-R", answer, *_pin(cpu)),
+        *(() if rate is None else ("-q", str(rate))),
         *(argument for pid in measured for argument in ("-k", str(pid))),
         *(argument for pid in load for argument in ("-K", str(pid))),
     ]

@@ -27,6 +27,8 @@ from vmoc.v1 import events_pb2, resources_pb2
 _LOG: Final = logging.getLogger("vmoc.client")
 _WATCH_PATIENCE: Final = 1.0
 """Seconds that the first listing waits for the stream of events, so that nothing happens in between unseen."""
+_BLIND_AUDIT: Final = 15.0
+"""Seconds between audits without a stream of events."""
 
 
 class Change:
@@ -288,7 +290,9 @@ class VmocClient:
                     self._noticed(answer.event.slice)
         except ClientError as error:
             _LOG.warning("no events from %s, so others' changes are noticed late: %s", self._address, error)
+            self._audit = min(self._audit, _BLIND_AUDIT)
             self._watching.set()
+            self._wake.set()
 
     def _watched(self) -> None:
         if self._watching.is_set():

@@ -1,0 +1,382 @@
+"""``python -m bench.registration``: what an aggregate manager gets of a running VMOC, through gRPC from outside.
+
+26 000 VLAN segments registered in batches while a two-slice packet-in load runs, and what that does to the load; one
+registration at a time; a start with all of it stored; listing it; and 4 000 controller connections at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from rich.console import Console
+from rich.table import Table
+
+from am_bridge.channel import open_channel
+from am_bridge.convert import slice_message
+from bench import machine, tools
+from bench.load import UNLIMITED, VLANS, family
+from tests.emulation.process import VmocProcess, vmoc_command
+from vmoc.model import Attachment, Endpoint, Segment, Slice
+from vmoc.v1 import resources_pb2, server_pb2, server_pb2_grpc, slices_pb2, slices_pb2_grpc
+
+SWITCHES, PER_SWITCH, BATCH = 18, 1444, 1000
+RATE = 2000
+CONNECTIONS = 4000
+LOAD_DPID = 1
+FIRST_VLAN = 200
+FIRST_DPID = 0x1000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table; ``most`` and ``least`` are what it is meant to be."""
+
+    what: str
+    value: float
+    unit: str
+    most: float | None = None
+    least: float | None = None
+
+    @property
+    def held(self) -> bool | None:
+        """Whether it is as it is meant to be; None if nothing is."""
+        if self.most is None and self.least is None:
+            return None
+        return (self.most is None or self.value < self.most) and (self.least is None or self.value >= self.least)
+
+
+class Caller:
+    """The client: blocking calls on one channel."""
+
+    def __init__(self, vmoc: VmocProcess) -> None:
+        self.address: str = vmoc.config["grpc"]["listen"]
+        self._channel = open_channel(self.address)
+        self._slices: Any = slices_pb2_grpc.SliceServiceStub(self._channel)
+        self._server: Any = server_pb2_grpc.ServerServiceStub(self._channel)
+        self._asked = 0
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def wait_ready(self, timeout: float = 60) -> None:
+        """Wait until the server says that it is at work."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            try:
+                info = self._server.GetServerInfo(server_pb2.GetServerInfoRequest(), timeout=1)
+            except grpc.RpcError:
+                time.sleep(0.02)
+                continue
+            if info.state in (server_pb2.SERVER_STATE_READY, server_pb2.SERVER_STATE_DEGRADED):
+                return
+            time.sleep(0.02)
+        raise tools.ToolError("VMOC did not answer over gRPC.")
+
+    def batch(self, slices: Sequence[Slice]) -> float:
+        """Seconds that registering them took, all in one call."""
+        begun = time.perf_counter()
+        self._asked += 1
+        request = slices_pb2.BatchRegisterSlicesRequest(
+            slices=[slice_message(one) for one in slices], request_id=f"bench-{self._asked}"
+        )
+        self._slices.BatchRegisterSlices(request, timeout=120)
+        return time.perf_counter() - begun
+
+    def one(self, one: Slice) -> None:
+        """Register one."""
+        self._asked += 1
+        request = slices_pb2.RegisterSliceRequest(slice=slice_message(one), request_id=f"bench-{self._asked}")
+        self._slices.RegisterSlice(request, timeout=30)
+
+    def count(self) -> int:
+        """How many slices there are, page by page."""
+        request, found = slices_pb2.ListSlicesRequest(page_size=1000, origin=resources_pb2.SLICE_ORIGIN_API), 0
+        while True:
+            page = self._slices.ListSlices(request, timeout=60)
+            found += len(page.slices)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+
+def segments(controller_port: int = 6653) -> Iterator[Slice]:
+    """A slice for each VLAN on each switch; none of the switches is there yet."""
+    for number in range(SWITCHES):
+        for vlan in range(FIRST_VLAN, FIRST_VLAN + PER_SWITCH):
+            controller = Endpoint("tcp", f"192.0.2.{vlan % 250 + 1}", controller_port)
+            attachment = Attachment(FIRST_DPID + number, frozenset((1, 2)))
+            yield Slice(
+                f"s-{number}-{vlan}", (Segment(vlan, (controller,), attachments=(attachment,)),), manager="bench"
+            )
+
+
+@contextmanager
+def _vmoc(folder: Path, ports: Sequence[int] = ()) -> Iterator[VmocProcess]:
+    """A VMOC with a state file, and one slice without limits for each controller."""
+    slices = [
+        {
+            "id": f"bench-{vlan}",
+            "limits": UNLIMITED,
+            "segments": [
+                {"vlan": int(vlan), "controllers": [f"tcp:127.0.0.1:{port}"], "attachments": [{"dpid": LOAD_DPID}]}
+            ],
+        }
+        for vlan, port in zip(VLANS, ports, strict=False)
+    ]
+    vmoc = VmocProcess(folder, {"slices": slices, "state": {"path": str(folder / "state.db")}})
+    vmoc.config["openflow"]["versions"] = [1.3]
+    try:
+        vmoc.start(60)
+        yield vmoc
+    except AssertionError as error:
+        raise tools.ToolError(str(error)) from None
+    finally:
+        vmoc.stop()
+
+
+class Load:
+    """Paced packet-ins of two slices, running in the background."""
+
+    def __init__(self, vmoc: VmocProcess, controllers: tools.Controllers, seconds: float, rate: float) -> None:
+        self._report: dict[str, Any] = {}
+        self._failed: tools.ToolError | None = None
+        self._arguments: dict[str, Any] = {
+            "version": "1.3",
+            "seconds": seconds,
+            "runs": 1,
+            "warm_up": 1.0,
+            "rate": rate,
+            "measured": family(vmoc.pid),
+            "load": [controllers.pid],
+        }
+        self._port = vmoc.port
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._report = tools.switches(self._port, **self._arguments)
+        except tools.ToolError as error:
+            self._failed = error
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._thread.is_alive()
+
+    def wait(self) -> dict[str, Any]:
+        """The figures of its one run."""
+        self._thread.join()
+        if self._failed is not None:
+            raise self._failed
+        run: dict[str, Any] = self._report["runs"][0]
+        return run | {"crossed": run["cross"] + self._report["early_cross"]}
+
+
+def register(caller: Caller, slices: Sequence[Slice]) -> list[float]:
+    """Seconds of each batch."""
+    return [caller.batch(slices[start : start + BATCH]) for start in range(0, len(slices), BATCH)]
+
+
+def loaded(folder: Path, seconds: float, rate: float) -> Iterator[Figure]:
+    """Registering everything while packet-ins flow, against the same load on its own."""
+    slices = list(segments())
+    with tools.Controllers(VLANS) as controllers, _vmoc(folder, controllers.ports) as vmoc:
+        caller = Caller(vmoc)
+        caller.wait_ready()
+        quiet = Load(vmoc, controllers, seconds, rate).wait()
+        load = Load(vmoc, controllers, seconds, rate)
+        time.sleep(0.5)
+        times = register(caller, slices)
+        again = 0
+        while load.running:  # so that the whole of the run is measured under registrations
+            again += 1
+            chunk = slices[(again % SWITCHES) * BATCH : (again % SWITCHES + 1) * BATCH]
+            caller.batch([_changed(one, again) for one in chunk])
+        busy = load.wait()
+        resident = sum(_resident(pid) for pid in family(vmoc.pid))
+        if caller.count() != len(slices):
+            raise tools.ToolError("slices are missing after the registration")
+        caller.close()
+    if busy["crossed"] or quiet["crossed"]:
+        raise tools.ToolError("packet-ins or answers crossed VLANs: isolation is broken.")
+    yield Figure(
+        f"{len(slices):,} segments in batches of {BATCH}, under load".replace(",", " "), sum(times), "s", most=10
+    )
+    full = times[: len(slices) // BATCH]
+    yield Figure("last batch over first batch", full[-1] / full[0], "x", most=1.5)
+    yield Figure("slowest batch", max(times), "s")
+    yield Figure(f"packet-in to flow-mod, {rate:g}/s, quiet: p50", quiet["p50_us"], "us")
+    yield Figure("the same: p99", quiet["p99_us"], "us")
+    yield Figure("the same during registrations: p50", busy["p50_us"], "us")
+    yield Figure("the same: p99", busy["p99_us"], "us")
+    yield Figure("p99 over quiet p99", busy["p99_us"] / quiet["p99_us"], "x", most=2)
+    yield Figure("packet-ins without an answer", busy["lost"], "")
+    yield Figure("memory with all of them", resident / 1e6, "MB")
+
+
+def _changed(one: Slice, number: int) -> Slice:
+    limits = type(one.limits)(max_flows=1000 + number)
+    return Slice(one.id, one.segments, limits, manager=one.manager)
+
+
+def stored(folder: Path, singles: int) -> Iterator[Figure]:
+    """One at a time among all of them; kill -9; a start with everything stored; listing."""
+    slices = list(segments())
+    with _vmoc(folder) as vmoc:
+        caller = Caller(vmoc)
+        caller.wait_ready()
+        times = register(caller, slices)
+        yield Figure("the same segments without load", sum(times), "s")
+        begun = time.perf_counter()
+        for number in range(singles):
+            segment = Segment(4000, slices[0].segments[0].controllers, attachments=(Attachment(0x9000 + number),))
+            caller.one(Slice(f"one-{number}", (segment,), manager="bench"))
+        yield Figure("one at a time, among them", singles / (time.perf_counter() - begun), "/s", least=300)
+        vmoc.kill()
+        begun = time.perf_counter()
+        vmoc.launch()
+        vmoc.wait_listening(60)
+        listening = time.perf_counter() - begun
+        caller.wait_ready()
+        ready = time.perf_counter() - begun
+        yield Figure("start after kill -9, until switches can connect", listening, "s", most=5)
+        yield Figure("start after kill -9, until the API answers", ready, "s", most=5)
+        if caller.count() != len(slices) + singles:
+            raise tools.ToolError("slices are missing after kill -9")
+        begun = time.perf_counter()
+        caller.count()
+        yield Figure("ListSlices, every page, one client", time.perf_counter() - begun, "s")
+        caller.close()
+        for form in ("json", "table"):
+            command = [*vmoc_command(), "slice", "list", "--server", caller.address, "-o", form]
+            begun = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            took = time.perf_counter() - begun
+            if done.returncode or done.stdout.count("one-") < singles:
+                raise tools.ToolError(f"vmoc slice list failed: {done.stderr.strip()}")
+            yield Figure(f"vmoc slice list -o {form}, the program's start included", took, "s", most=3)
+
+
+def connected(folder: Path) -> Iterator[Figure]:
+    """A controller connection for each of 4 000 segments on one switch."""
+    with tools.Controllers([f"1-{CONNECTIONS}"]) as controllers, _vmoc(folder) as vmoc:
+        caller = Caller(vmoc)
+        caller.wait_ready()
+        before = sum(_resident(pid) for pid in family(vmoc.pid))
+        controller = Endpoint("tcp", "127.0.0.1", controllers.ports[0])
+        slices = [
+            Slice(f"c-{vlan}", (Segment(vlan, (controller,), attachments=(Attachment(LOAD_DPID),)),), manager="bench")
+            for vlan in range(1, CONNECTIONS + 1)
+        ]
+        register(caller, slices)
+        switch = threading.Thread(
+            target=tools.switches,
+            args=(vmoc.port,),
+            kwargs={"version": "1.3", "vlans": f"1-{CONNECTIONS}", "hosts": CONNECTIONS, "seconds": 5, "runs": 1}
+            | {"rate": 2000, "warm_up": 1},
+        )
+        begun = time.perf_counter()
+        switch.start()
+        most, peak = 0, 0
+        took = float("nan")
+        while switch.is_alive():
+            now = _established(family(vmoc.pid), controllers.ports[0])
+            if now >= CONNECTIONS and most < CONNECTIONS:
+                took = time.perf_counter() - begun
+            most = max(most, now)
+            peak = max(peak, sum(_resident(pid) for pid in family(vmoc.pid)))
+            time.sleep(0.1)
+        switch.join()
+        caller.close()
+    yield Figure("controller connections open at once", most, "", least=CONNECTIONS)
+    yield Figure("until all of them were", took, "s")
+    yield Figure("memory before", before / 1e6, "MB")
+    yield Figure("memory with all of them, packet-ins flowing", peak / 1e6, "MB", most=400)
+
+
+def _established(pids: Sequence[int], port: int) -> int:
+    """TCP connections of this machine to that port; the kernel's table names both ends."""
+    wanted = f":{port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(1 for line in lines if (fields := line.split())[3] == "01" and fields[2].endswith(wanted) and bool(pids))
+
+
+def _resident(pid: int) -> int:
+    """Proportional resident bytes: what processes share counts once."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def table(figures: Sequence[Figure]) -> Table:
+    """For people."""
+    shown = Table(title="An aggregate manager's calls to a running VMOC", title_justify="left")
+    shown.add_column("what")
+    shown.add_column("measured", justify="right")
+    shown.add_column("meant", justify="right")
+    shown.add_column("held")
+    for one in figures:
+        meant = "" if one.most is None else f"< {one.most:g}"
+        meant = meant if one.least is None else f">= {one.least:g}"
+        held = {None: "", True: "yes", False: "NO"}[one.held]
+        value = f"{one.value:,.0f}".replace(",", " ") if one.value >= 100 else f"{one.value:.2f}"
+        shown.add_row(one.what, f"{value} {one.unit}".strip(), f"{meant} {one.unit}".strip() if meant else "", held)
+    return shown
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 measured; 1 could not measure, or something is missing. Figures that aren't held say so."""
+    parser = argparse.ArgumentParser(prog="python -m bench.registration", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=8, help="of load, quiet and busy each (8)")
+    parser.add_argument("--rate", type=float, default=RATE, help=f"packet-ins per second ({RATE})")
+    parser.add_argument("--singles", type=int, default=1000, help="registrations one at a time (1000)")
+    parser.add_argument("--only", choices=["loaded", "stored", "connected"], action="append", help="repeatable")
+    parser.add_argument("--folder", type=Path, help="where the state file goes (a disk, for honest figures)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE as well")
+    options = parser.parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    facts = machine.describe()
+    console.print("  ".join(f"{name}: {value}" for name, value in facts.items()))
+    parts: dict[str, Callable[[Path], Iterator[Figure]]] = {
+        "loaded": lambda folder: loaded(folder, options.seconds, options.rate),
+        "stored": lambda folder: stored(folder, options.singles),
+        "connected": connected,
+    }
+    figures: list[Figure] = []
+    try:
+        tools.build()
+        for name, part in parts.items():
+            if options.only and name not in options.only:
+                continue
+            with tempfile.TemporaryDirectory(prefix="vmoc-bench-", dir=options.folder) as folder:
+                figures += part(Path(folder))
+    except tools.ToolError as error:
+        console.print(str(error), markup=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 1
+    console.print(table(figures))
+    if options.json:
+        lines = [asdict(one) | {"held": one.held} for one in figures]
+        options.json.write_text(json.dumps({"machine": facts, "figures": lines}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
