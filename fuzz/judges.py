@@ -64,6 +64,10 @@ class Rights:
                     after.moving[segment.vlan] = now + GRACE
         return after
 
+    def moved_at(self, now: float) -> None:
+        """Only now has the change reached every switch."""
+        self.moving = {vlan: max(until, now + GRACE) for vlan, until in self.moving.items()}
+
     def grant(self, dpid: int, vlan: int) -> tuple[Slice, Segment, Attachment] | None:
         """The slice that has a VLAN on a switch."""
         for one in self.slices.values():

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -76,7 +78,7 @@ class SwitchConnection(SwitchEnd):
     def hear(self, data: bytes) -> None:
         for raw in _split(data):
             message = Message(raw)
-            self.judge.message(self.book.rights, message, self.negotiated)
+            self.book.judged(partial(self.judge.message, message=message, negotiated=self.negotiated))
             self.negotiated |= message.name == "features_request"
             kind = struct.unpack_from("!H", raw, 8)[0] if message.name == "stats_request" else 0
             self.asked.append((message.type, kind, message.xid))
@@ -125,7 +127,8 @@ class Controller(ControllerEnd):
 
     def hear(self, data: bytes) -> None:
         for raw in _split(data):
-            judges.to_controller(self.book.rights, self, Message(raw), honest=not self.book.hostile)
+            honest = not self.book.hostile
+            self.book.judged(partial(judges.to_controller, end=self, message=Message(raw), honest=honest))
             if self.owner == "vera" and not self.book.hostile:
                 self.book.overheard.append(Message(raw))
             self._react(Message(raw))
@@ -187,6 +190,8 @@ class World(Playbook):
         slices = tuple(make_slice(spec) for spec in setting["slices"])
         slices += () if self.hostile else (VICTIM,)
         self.rights = judges.Rights(slices, policy)
+        self.former: list[judges.Rights] = []
+        """What held before changes of slices that have not reached every switch."""
         self.judges: dict[tuple[int, int], judges.SouthJudge] = {}
         self.models: dict[int, EmulatedSwitch] = {}
         self.overheard: list[Message] = []
@@ -251,11 +256,7 @@ class World(Playbook):
         super()._perform(effect)
         for one in self.operator:
             if isinstance(one, OperatorInput) and not self.hostile and one.message[1] == 10:
-                for slice_ in self.rights.slices.values():
-                    marked = [mark_of(slice_.id)] + [mark_of_vlan(s.vlan) for s in slice_.segments]
-                    owned = self.rights.grant(one.key[0], slice_.segments[0].vlan) is not None
-                    judges.check(not owned or not any(mark in one.message for mark in marked),
-                                 f"the operator gets a packet of {slice_.id}", one.message.hex())  # fmt: skip
+                self.judged(partial(_to_operator, told=one))
         self.operator.clear()
 
     # -- players -----------------------------------------------------------------------------------
@@ -449,8 +450,25 @@ class World(Playbook):
     def do_adopt(self, specs: list[dict[str, Any]]) -> None:
         """The slices are these from now on (and the bystander's)."""
         self.slices = tuple(make_slice(spec) for spec in specs) + (() if self.hostile else (VICTIM,))
+        self.former.append(self.rights)
         self.rights = self.rights.succeed(self.slices, self.now)
         self.call("adopt", snapshot_of(self.slices), self.now)
+
+    def judged(self, judge: Callable[[judges.Rights], None]) -> None:
+        """Whether it is right as things are, or as they were where a change of slices is on its way."""
+        self._follow()
+        for rights in (*self.former, self.rights):
+            try:
+                judge(rights)
+                return
+            except judges.Breach:
+                if rights is self.rights:
+                    raise
+
+    def _follow(self) -> None:
+        if self.former and not self.mux.behind:
+            self.former.clear()
+            self.rights.moved_at(self.now)
 
     def do_operator(self, which: int, data: str) -> None:
         """An os-ken application sends a message."""
@@ -491,7 +509,8 @@ class World(Playbook):
 
     def inspect(self) -> None:
         """What must be true whenever nothing moves."""
-        if not self.hostile:
+        self._follow()
+        if not self.hostile and not self.former:
             for end in self.switches:
                 if isinstance(end, SwitchConnection) and end.answering and not end.garbles:
                     end.judge.holdings(self.rights, end.model.flows(), end.model.groups, self.now)
@@ -510,3 +529,11 @@ class World(Playbook):
         judges.check(heavy < HEAVIEST, f"the mux holds {heavy >> 20} MiB")
         json.dumps(self.mux.describe(), default=str)
         return heavy
+
+
+def _to_operator(rights: judges.Rights, told: OperatorInput) -> None:
+    for slice_ in rights.slices.values():
+        marked = [mark_of(slice_.id)] + [mark_of_vlan(s.vlan) for s in slice_.segments]
+        owned = rights.grant(told.key[0], slice_.segments[0].vlan) is not None
+        judges.check(not owned or not any(mark in told.message for mark in marked),
+                     f"the operator gets a packet of {slice_.id}", told.message.hex())  # fmt: skip
