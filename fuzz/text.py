@@ -90,7 +90,7 @@ def attempt(seed: int) -> str:
     try:
         if message[1] == 14:
             flow.format_flow(message)
-        elif message[1] == 13 and len(message) >= 24:
+        elif message[1] == 13:
             flow.format_packet_out(message)
     except Refused:
         pass

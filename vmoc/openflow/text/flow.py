@@ -8,6 +8,8 @@ from struct import Struct
 from struct import error as StructError
 from typing import Final
 
+from vmoc import errors
+from vmoc.errors import Refused
 from vmoc.openflow import header, v10, v13
 from vmoc.openflow.header import NO_BUFFER
 from vmoc.openflow.text import actions as text_actions
@@ -223,13 +225,19 @@ def _line(command: int, words: list[str], actions: str) -> str:
 
 
 def format_packet_out(data: bytes) -> str:
-    """A well-formed PACKET_OUT as one line, with the frame in hexadecimal."""
+    """A PACKET_OUT as one line, with the frame in hexadecimal.
+
+    Raises ``Refused``: ``BAD_LENGTH`` when the message is shorter than its actions, and what their ``parse`` raises.
+    """
+    fixed, start = (_OUT10, 16) if data[0] == 1 else (_OUT13, 24)
+    if len(data) < start:
+        raise Refused(errors.BAD_LENGTH, f"PACKET_OUT of {len(data)} bytes")
+    _, in_port, length = fixed.unpack_from(data, 8)
+    at = start + length
+    if at > len(data):
+        raise Refused(errors.BAD_LENGTH, f"actions_len {length} is more than the message holds")
     if data[0] == 1:
-        _, in_port, length = _OUT10.unpack_from(data, 8)
-        at = 16 + length
-        actions = text_actions.format10(a10.parse(data, 16, at))
+        actions = text_actions.format10(a10.parse(data, start, at))
     else:
-        _, in_port, length = _OUT13.unpack_from(data, 8)
-        at = 24 + length
-        actions = text_actions.format_actions13(a13.parse(data, 24, at)) or "drop"
+        actions = text_actions.format_actions13(a13.parse(data, start, at)) or "drop"
     return f"in_port={port_text(in_port, data[0])},packet={data[at:].hex()},actions={actions}"

@@ -13,6 +13,8 @@ from tests.emulation.actions import output
 from tests.emulation.build import flow_mod
 from tests.emulation.match import match
 from tests.property.policy_messages import flow_mods, grants, packet_outs
+from vmoc import errors
+from vmoc.errors import Refused
 from vmoc.openflow import v13
 from vmoc.openflow.text.flow import format_flow, format_packet_out, parse_flow, parse_packet_out
 from vmoc.openflow.text.values import TextError
@@ -211,6 +213,15 @@ def test_packet_outs_there_and_back(version: int, line: str) -> None:
     message = parse_packet_out(line, version, xid=5)
     assert message[:2] == bytes((version, 13)) and message[4:8] == b"\0\0\0\5"
     assert format_packet_out(message) == line
+
+
+@pytest.mark.parametrize("version", [V10, V13])
+def test_a_packet_out_that_is_shorter_than_its_actions_is_refused(version: int) -> None:
+    message = parse_packet_out("in_port=1,packet=,actions=output:2", version)
+    for end in range(8, len(message)):
+        with pytest.raises(Refused) as refused:
+            format_packet_out(message[:end])
+        assert refused.value.reason is errors.BAD_LENGTH
 
 
 @pytest.mark.parametrize(
