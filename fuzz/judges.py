@@ -166,15 +166,18 @@ class SouthJudge:
                 self.actions(rights, vlan, body[8:], in_set=kind == 3)
 
     def actions(
-        self, rights: Rights, vlan: int, data: bytes, *, in_set: bool = False, packet_out: bool = False
+        self, rights: Rights, vlan: int, data: bytes, *, in_set: bool = False, frame: bytes | None = None
     ) -> None:
-        """Judge an action list: outputs, queues, groups, and where the VLAN tag is at each of them."""
+        """Judge an action list: outputs, queues, groups, and where the VLAN tag is at each of them.
+
+        ``frame``: the one it is for, in a packet-out.
+        """
         reserved, version = of.PORTS[self.version], self.version
-        allowed = {reserved["in_port"], reserved["controller"]} | ({reserved["table"]} if packet_out else set())
+        allowed = {reserved["in_port"], reserved["controller"]} | ({reserved["table"]} if frame is not None else set())
         found = rights.grant(self.dpid, vlan)
         check(found, f"actions in nobody's VLAN {vlan}", data.hex())
         assert found is not None
-        tags = _Tags(vlan, version, bool(self.native), rights.policy)
+        tags = _Tags(vlan, version, bool(self.native), rights.policy, frame)
         listed = of.split_actions(data)
         if in_set:
             order = {18: 0, 17: 1, 25: 2, 22: 4, 0: 5}
@@ -215,7 +218,7 @@ class SouthJudge:
         nowhere = ("none", "controller") if self.version == of.V10 else ("controller",)
         if out.in_port not in [reserved[name] for name in nowhere]:
             check(rights.is_granted(self.version, self.dpid, vlan, out.in_port), "from a foreign port", message)
-        self.actions(rights, vlan, out.actions, packet_out=True)
+        self.actions(rights, vlan, out.actions, frame=out.data)
 
     def _untagged(self, lists: list[bytes]) -> None:
         """The operator's own: nothing that could tag a frame."""
@@ -293,14 +296,19 @@ def _groups_in(lists: list[bytes]) -> list[int]:
 
 
 class _Tags:
-    """The outermost VLAN tag through an action list, as Open vSwitch pushes (VID 0) and as the text says (a copy)."""
+    """A frame's VLAN tags through an action list, on switches that differ where real ones do.
 
-    def __init__(self, vlan: int, version: int, native: bool, policy: Policy) -> None:
+    A pushed tag has VID 0 (Open vSwitch) or is a copy (the text); of two tags that a frame brings, both are seen or
+    one (``vlan-limit``). In a packet-out the frame is known; a flow's may have anything below its tag.
+    """
+
+    def __init__(self, vlan: int, version: int, native: bool, policy: Policy, frame: bytes | None) -> None:
         self.vlan = vlan
         self.version = version
         self.native = native
         self.policy = policy
-        self.stacks: list[list[int]] = [[vlan], [vlan]]
+        tags, whole = ([vlan], False) if frame is None or native else _tags_of(frame)
+        self.switches = [_Switch(tags, whole, copies, limit) for copies in (False, True) for limit in (1, 2)]
 
     def follow(self, kind: int, body: bytes) -> None:
         """One action other than an output."""
@@ -309,17 +317,18 @@ class _Tags:
                 self._set(int.from_bytes(body[4:6], "big"))
             elif kind in (2, 3):
                 check(not self.native, "a VLAN action on a native switch", body.hex())
-                if kind == 3:
-                    self._pop()
+                for switch in self.switches:
+                    switch.pop() if kind == 3 else switch.set(None, adds=True)
             return
         if kind == 17:
             check(not self.native and self.policy.qinq, "pushes a tag", body.hex())
             check(body[4:6] == b"\x81\x00", "pushes another tag than 0x8100", body.hex())
-            for stack, fresh in zip(self.stacks, (0, None), strict=True):
-                stack.insert(0, (stack[0] if stack else 0) if fresh is None else fresh)
+            for switch in self.switches:
+                switch.push()
         elif kind == 18:
             check(not self.native and self.policy.qinq, "pops the tag", body.hex())
-            self._pop()
+            for switch in self.switches:
+                switch.pop()
         elif kind in (19, 20):
             check(self.policy.mpls, "an MPLS action", body.hex())
         elif kind == 25:
@@ -329,25 +338,66 @@ class _Tags:
                 self._set(int.from_bytes(body[8:10], "big"), present=0x1000)
             elif number == 7:
                 check(not self.native, "a VLAN action on a native switch", body.hex())
+                for switch in self.switches:
+                    switch.set(None, adds=False)
         else:
             check(kind in (11, 12, 15, 16, 21, 23, 24), f"action {kind}", body.hex())
 
     def _set(self, value: int, present: int = 0) -> None:
         check(not self.native, "sets a VLAN on a native switch")
         check(value & 0xF000 == present, f"sets VLAN {value:#x}")
-        for stack in self.stacks:
-            check(stack, "sets the VLAN of a frame without a known tag")
-            stack[0] = value & 0xFFF
-
-    def _pop(self) -> None:
-        for stack in self.stacks:
-            check(stack, "pops an unknown tag")
-            stack.pop(0)
+        for switch in self.switches:
+            switch.set(value & 0xFFF, adds=self.version == of.V10)
 
     def seen(self, data: bytes) -> None:
         """Where the frame can be seen its outermost tag must be the slice's."""
-        for stack in self.stacks:
-            check(stack and stack[0] == self.vlan, f"visible outside VLAN {self.vlan}", data.hex())
+        for switch in self.switches:
+            outer = self.vlan if self.native else switch.outer()
+            check(switch.refuses or outer == self.vlan, f"visible outside VLAN {self.vlan}", data.hex())
+
+
+def _tags_of(frame: bytes) -> tuple[list[int], bool]:
+    """The VIDs of a frame's C-tags; whether nothing else that some switch takes for a tag is below."""
+    at, found = 12, []
+    while frame[at : at + 2] == b"\x81\x00" and len(frame) >= at + 4:
+        found.append(int.from_bytes(frame[at + 2 : at + 4], "big") & 0xFFF)
+        at += 4
+    return found, frame[at : at + 2] not in (b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00", b"\x93\x00")
+
+
+class _Switch:
+    """One kind of switch and the frame in it: ``hidden`` tags are below those it tells apart."""
+
+    def __init__(self, tags: list[int], whole: bool, copies: bool, limit: int) -> None:
+        self.tags = tags[:limit]
+        self.hidden = tags[limit:]
+        self.whole = whole
+        self.copies = copies
+        self.refuses = False
+        """It would answer with an error, and nothing happens."""
+
+    def outer(self) -> int | None:
+        """The VID it is seen with, None without a tag or when nobody knows."""
+        return next(iter(self.tags + self.hidden), None)
+
+    def push(self) -> None:
+        """A tag in front."""
+        self.tags.insert(0, self.tags[0] if self.copies and self.tags else 0)
+
+    def pop(self) -> None:
+        """The outermost it sees is gone."""
+        check(self.tags or self.hidden or self.whole, "pops an unknown tag")
+        del self.tags[:1]
+
+    def set(self, vid: int | None, *, adds: bool) -> None:
+        """A VID, or only a priority (None)."""
+        if not self.tags:
+            check(self.whole or self.hidden or vid is None, "sets the VLAN of a frame without a known tag")
+            if self.whole or self.hidden:
+                self.tags = [0] if adds else []
+                self.refuses |= not adds
+        if self.tags and vid is not None:
+            self.tags[0] = vid
 
 
 # -- controllers -----------------------------------------------------------------------------------

@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from fuzz import hunt, plot, text, watch
+from fuzz import hunt, judges, plot, text, watch
+from tests.emulation import E
+from tests.emulation import wire as of
+from tests.emulation.layout import Message
 from tests.vmoc.mux.playbook import piece
+from vmoc.model import Policy
 from vmoc.mux import upward
 from vmoc.mux.north import NorthSession
 from vmoc.policy import flowmod, outputs
@@ -108,6 +113,30 @@ def _handlers():  # type: ignore[no-untyped-def]
     return HANDLERS
 
 
+STRIP, PCP = of.strip_vlan(of.V10), of.set_pcp(of.V10, 3)
+OUT = of.output(of.V10, 2)
+
+
+@pytest.mark.parametrize(
+    ("inner", "actions", "wrong"),
+    [
+        (100, STRIP + OUT, False),
+        (200, STRIP + OUT, True),
+        (200, STRIP + of.set_vlan(of.V10, 100) + OUT, False),
+        (100, STRIP + PCP + OUT, True),  # where one tag is seen, in front of it one of VID 0
+        (100, STRIP + STRIP + of.set_vlan(of.V10, 100) + OUT, False),
+        (None, STRIP + OUT, True),
+        (None, STRIP + PCP + of.set_vlan(of.V10, 100) + OUT, False),
+    ],
+)
+def test_the_judge_follows_the_tags_a_frame_brings(inner: int | None, actions: bytes, wrong: bool) -> None:
+    judge = judges.SouthJudge(of.V10, 0xAA, 0, operator=False, honest=True)
+    rights = judges.Rights([piece("alice", 100)], Policy(qinq=True))
+    message = Message(of.packet_out(of.V10, E(100, inner=inner), actions))
+    with pytest.raises(judges.Breach, match="visible") if wrong else nullcontext():
+        judge.message(rights, message, True)
+
+
 def test_a_loop_without_end_is_found() -> None:
     def forever() -> None:
         while True:
@@ -124,7 +153,7 @@ def test_memory_is_weighed_through_closures() -> None:
 
 
 def test_lines_of_text_are_tried() -> None:
-    assert all(not text.attempt(seed) for seed in range(200))
+    assert all(not text.attempt(seed) for seed in (*range(200), 35905478080002491))
 
 
 def test_the_program_replays_a_file(tmp_path: Path) -> None:

@@ -49,18 +49,21 @@ def tags_of(frame: bytes) -> Tags:
 class TagStack:
     """What is known of a frame's tags, from the outside."""
 
-    __slots__ = ("_known", "_own", "_whole")
+    __slots__ = ("_below", "_known", "_own", "_whole")
 
     def __init__(self, own: int, tags: Tags | None = None) -> None:
         self._own = own
         self._known = [own] if tags is None else list(tags.vids)
         self._whole = tags is not None and tags.whole
+        # How many of the known tags lay below another when the frame came: one tag is all that some switches see.
+        self._below = max(len(self._known) - 1, 0)
 
     def pop(self) -> None:
         """Take the outermost tag off."""
         if not self._known:
             raise Refused(errors.VLAN_ACTION, "pops a tag of which nothing is known")
         self._known.pop(0)
+        self._below = min(self._below, len(self._known))
 
     def push(self) -> None:
         """Put a tag in front."""
@@ -70,15 +73,22 @@ class TagStack:
         """Write the outermost VID; ``adds``: 1.0, where an untagged frame gets a tag."""
         if self._known:
             self._known[0] = vid
+            self._below = min(self._below, len(self._known) - 1)  # rewritten or put in front of it: seen either way
         elif adds and self._whole:
             self._known.append(vid)
         else:
             # An inner tag would be rewritten, and whether there is one is not known.
             raise Refused(errors.VLAN_ACTION, "sets the VID of a tag of which nothing is known")
 
-    def set_pcp(self) -> None:
-        """1.0: writes the outermost priority; an untagged frame gets a tag of VID 0."""
-        if not self._known and self._whole:
+    def set_pcp(self, *, adds: bool) -> None:
+        """Write the outermost priority; ``adds``: 1.0, where an untagged frame gets a tag of VID 0.
+
+        So does one whose tag was popped, on a switch that does not see the tag
+        below (Open vSwitch with ``vlan-limit`` 1).
+        """
+        if self._known and len(self._known) == self._below:
+            raise Refused(errors.VLAN_ACTION, "sets the priority of a tag that lay below: not every switch sees it")
+        if adds and not self._known and self._whole:
             self._known.append(0)
 
     def visible(self, where: str) -> None:
@@ -102,7 +112,7 @@ def follow10(own: int, actions: Sequence[a10.Action], frame: Tags | None = None)
                 raise Refused(errors.ACTION_ARGUMENT, f"set_vlan_vid {action[1]:#x}")
             tags.set_vid(action[1], adds=True)
         elif kind == a10.SET_VLAN_PCP:
-            tags.set_pcp()
+            tags.set_pcp(adds=True)
         elif kind in (a10.OUTPUT, a10.ENQUEUE):
             tags.visible("an output")
     tags.visible("the end")
@@ -120,6 +130,8 @@ def follow13(own: int, actions: Sequence[a13.Action], frame: Tags | None = None)
             tags.push()
         elif kind == a13.SET_FIELD and action[1] == oxm.VLAN_VID:
             tags.set_vid(vid_of(action), adds=False)
+        elif kind == a13.SET_FIELD and action[1] == oxm.VLAN_PCP:
+            tags.set_pcp(adds=False)
         elif kind in (a13.OUTPUT, a13.GROUP):
             tags.visible("an output")
     tags.visible("the end")

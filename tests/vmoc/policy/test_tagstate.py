@@ -35,6 +35,7 @@ POP: a13.Action = (a13.POP_VLAN,)
 PUSH: a13.Action = (a13.PUSH_VLAN, 0x8100)
 OUT: a13.Action = (a13.OUTPUT, 2, 0)
 GROUP: a13.Action = (a13.GROUP, 1)
+PCP: a13.Action = (a13.SET_FIELD, oxm.VLAN_PCP, 1)
 MAC: a13.Action = (a13.SET_FIELD, oxm.ETH_DST, 1)
 
 
@@ -168,6 +169,11 @@ def test_the_tags_of_a_frame(frame: bytes, tags: Tags) -> None:
         ([STRIP10, vid10(OWN), OUT10], Tags((OWN, OTHER)), PASS),
         ([STRIP10, STRIP10, vid10(OWN)], Tags((OWN, OTHER)), VACT),
         ([STRIP10, STRIP10], Tags((OWN,), True), VACT),
+        # A switch that sees one tag only (vlan-limit 1) puts VID 0 in front of the one below:
+        ([STRIP10, pcp10(1), OUT10], Tags((OWN, OWN), True), VACT),
+        ([STRIP10, vid10(OWN), pcp10(1), OUT10], Tags((OWN, OTHER), True), PASS),
+        ([pcp10(1), STRIP10, OUT10], Tags((OWN, OWN), True), PASS),
+        ([STRIP10, STRIP10, pcp10(1), vid10(OWN), OUT10], Tags((OWN, OWN), True), PASS),
     ],
     ids=str,
 )
@@ -183,6 +189,10 @@ def test_a_packet_out_of_10_brings_its_tags(actions: list[a10.Action], tags: Tag
         ([POP, OUT], Tags((OWN, OTHER)), VACT),
         ([POP, vid(OWN), OUT], Tags((OWN,), True), VACT),  # 1.3 adds no tag by setting a field
         ([POP, PUSH, vid(OWN), OUT], Tags((OWN,), True), PASS),
+        ([POP, PCP, OUT], Tags((OWN, OWN), True), VACT),
+        ([POP, PUSH, PCP, vid(OWN), OUT], Tags((OWN, OWN), True), PASS),
+        ([POP, vid(OWN), PCP, OUT], Tags((OWN, OTHER), True), PASS),
+        ([POP, PCP, vid(OWN), OUT], Tags((OWN,), True), VACT),  # as little as a VID
     ],
     ids=str,
 )
