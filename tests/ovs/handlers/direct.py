@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import runpy
 import sys
 from pathlib import Path
 
+import ansible.module_utils
 from ansible.module_utils import basic
 
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "am_bridge" / "handlers" / "playbooks"
 
 
 def main(module: str, arguments: str) -> None:
-    for path in (PLAYBOOKS / "module_utils").glob("*.py"):
-        name = f"ansible.module_utils.{path.stem}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
+    ansible.module_utils.__path__.append(str(PLAYBOOKS / "module_utils"))
     basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": json.loads(arguments)}).encode()
     basic._ANSIBLE_PROFILE = "legacy"
     runpy.run_path(str(PLAYBOOKS / "library" / f"{module}.py"), run_name="__main__")
