@@ -5,6 +5,7 @@ A further back-end is another class with these methods, and a line in ``BACKENDS
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,10 +14,13 @@ import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
-from am_bridge.handlers.catalogue import Catalogue
+from am_bridge.handlers.ansible import AnsibleHandler
+from am_bridge.handlers.catalogue import Catalogue, HandlerConfig
 from am_bridge.handlers.catalogue_file import read_catalogue
+from am_bridge.handlers.handler import Handler
 from am_bridge.handlers.spec import SliverSpec, read_spec
 from mininet_scenarios.openvswitch import PrivateOvs
+from tests.ovs.handlers.quick import QuickHandler
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
 
@@ -36,12 +40,21 @@ class BackEnd(Protocol):
     def execute(self, spec: SliverSpec, *command: str) -> str:
         """What a command inside the sliver prints; ``AssertionError`` when it fails."""
 
-    def home(self, spec: SliverSpec) -> str:
-        """The folder of the sliver's own files on the host, with ``keys/USER``."""
+    def keys(self, spec: SliverSpec, user: str) -> str:
+        """That user's authorized_keys."""
+
+    def places(self, spec: SliverSpec, name: str) -> tuple[str, Path]:
+        """A file for the test's use: its path inside the sliver, and on the host."""
+
+    def handler(self, config: HandlerConfig) -> Handler:
+        """What runs the verbs where it need not be Ansible."""
 
 
 class Netns:
     """Network namespaces on a bridge of the test's own Open vSwitch."""
+
+    kind = "netns"
+    module = "netns_sliver"
 
     def __init__(self, ovs: PrivateOvs, folder: Path) -> None:
         self.ovs = ovs
@@ -51,16 +64,18 @@ class Netns:
         ovs.add_bridge("br-int", 0xA, fail_mode="standalone")
         path = folder / "handlers.yaml"
         variables = {
-            "netns_bridge": "br-int",
-            "netns_ovs_rundir": str(ovs.directory),
-            "netns_commands": True,
-            "netns_published_ports": "3100-3199",
+            "bridge": "br-int",
+            "ovs_rundir": str(ovs.directory),
+            "commands": True,
+            "published_ports": "3100-3199",
         }
+        self.arguments = variables
+        variables = {f"{self.kind}_{name}": value for name, value in variables.items()}
         handlers = {
             "processor": {"workers": 2, "stop_grace": 2},
-            "playbooks": {"netns": "netns.yml"},
+            "playbooks": {self.kind: f"{self.kind}.yml"},
             "hosts": {"here": {"variables": variables}},
-            "handlers": {"netns": {"actions": "start stop reboot add_keys remove_keys cpuinfo numainfo".split()}},
+            "handlers": {self.kind: {"actions": "start stop reboot add_keys remove_keys cpuinfo numainfo".split()}},
         }
         path.write_text(json.dumps(handlers))
         self.catalogue = read_catalogue(path)
@@ -69,7 +84,7 @@ class Netns:
         number = len(self.names) + 1
         self.names.add(name)
         card = {"name": "eth1", "vlan": 101, "addresses": [f"10.0.1.{number}/24"]}
-        document = {"slice_id": self.slice_id, "sliver_id": name, "resource_type": "netns", "interfaces": [card]}
+        document = {"slice_id": self.slice_id, "sliver_id": name, "resource_type": self.kind, "interfaces": [card]}
         return read_spec(document | more)
 
     def instance(self, name: str) -> str:
@@ -86,11 +101,58 @@ class Netns:
                     found.append(f"{folder}/{one}")
         return found
 
-    def home(self, spec: SliverSpec) -> str:
-        return f"/var/lib/vmoc/netns/{self.instance(spec.sliver_id)}"
+    def keys(self, spec: SliverSpec, user: str) -> str:
+        return f"/var/lib/vmoc/netns/{self.instance(spec.sliver_id)}/keys/{user}"
+
+    def places(self, spec: SliverSpec, name: str) -> tuple[str, Path]:
+        return str(self.folder / name), self.folder / name
+
+    def handler(self, config: HandlerConfig) -> Handler:
+        return AnsibleHandler(config)
 
     def execute(self, spec: SliverSpec, *command: str) -> str:
         return _run("ip", "netns", "exec", self.instance(spec.sliver_id), *command)
+
+
+class Container(Netns):
+    """Containers, in such namespaces."""
+
+    kind = "container"
+    module = "container_sliver"
+
+    def root(self, spec: SliverSpec) -> Path:
+        return Path("/var/lib/vmoc/netns", self.instance(spec.sliver_id), "root")
+
+    def keys(self, spec: SliverSpec, user: str) -> str:
+        return str(self.root(spec) / "home" / user / ".ssh" / "authorized_keys")
+
+    def places(self, spec: SliverSpec, name: str) -> tuple[str, Path]:
+        return f"/tmp/{name}", self.root(spec) / "tmp" / name
+
+    def handler(self, config: HandlerConfig) -> Handler:
+        return QuickHandler(self.module, self.arguments)
+
+    def first(self, spec: SliverSpec) -> int:
+        """The host's number of its first process."""
+        for pid in _run("ip", "netns", "pids", self.instance(spec.sliver_id)).split():
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                numbers = next(line.split() for line in status.splitlines() if line.startswith("NSpid:"))
+                if numbers[2:] == ["1"]:
+                    return int(pid)
+        raise AssertionError("it has no first process")
+
+    def execute(self, spec: SliverSpec, *command: str) -> str:
+        return _run("nsenter", "-t", str(self.first(spec)), *"-m -u -i -n -p -C -U -r --wd=/ --".split(), *command)
+
+    def traces(self) -> list[str]:
+        mounted = Path("/proc/self/mounts").read_text().splitlines()
+        found = [line for line in mounted if any(self.instance(name) in line for name in self.names)]
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if any(f"VMOC_SLIVER={self.instance(name)}".encode() in path.read_bytes() for name in self.names):
+                    found.append(str(path))
+        return super().traces() + [one for one in found if "/run/netns/" not in one]
 
 
 def _run(*command: str) -> str:

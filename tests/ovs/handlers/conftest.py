@@ -28,3 +28,12 @@ def processor(backend: BackEnd) -> Iterator[Processor]:
     one.start()
     yield one
     one.close()
+
+
+@pytest.fixture
+def quick(backend: BackEnd) -> Iterator[Processor]:
+    """A processor whose runs need not go through Ansible."""
+    one = Processor(backend.catalogue, SqliteJournal(":memory:"), {"ansible": backend.handler})
+    one.start()
+    yield one
+    one.close()

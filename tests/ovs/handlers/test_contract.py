@@ -34,7 +34,7 @@ class Verbs:
     def __init__(self, backend: BackEnd) -> None:
         self.config = backend.catalogue.find(backend.spec("any").resource_type)
         self.host = backend.catalogue.host("")
-        self.handler = AnsibleHandler(self.config)
+        self.handler = backend.handler(self.config)
 
     def run(self, stop: Stop | None = None) -> Run:
         return Run(uuid.uuid4().hex, 1, WAIT, self.host, stop or Stop(), lambda progress: None, grace=1.0)
@@ -61,6 +61,7 @@ def verbs(backend: BackEnd) -> Verbs:
 
 
 def test_every_verb_is_idempotent(backend: BackEnd, verbs: Verbs) -> None:
+    verbs.handler = AnsibleHandler(verbs.config)
     spec = backend.spec("one", users=[{"name": "alice", "keys": [KEY]}])
     spec = replace(spec, commands=("true",), published_ports=(PublishedPort(22),))
     assert verbs.probe(spec).state is SliverState.ABSENT
@@ -141,22 +142,24 @@ def test_hostile_texts_stay_texts(backend: BackEnd, verbs: Verbs) -> None:
         "ünï 漢字 \U0001f600",
     ]
     comments = [text.replace("TRAP", str(trap)) for text in evil]
-    out = backend.folder / "out"
+    base = backend.spec("evil")
+    inside, out = backend.places(base, "out")
     printed = ["\x1b[2J\x1b]0;x\x07\r\u2028", "x" * 65000, *comments]
-    commands = [f"cat >> {out} <<'THE END OF IT'\n{text}\nTHE END OF IT"[:65536] for text in printed]
-    document = encode(backend.spec("evil"))
+    commands = [f"cat >> {inside} <<'THE END OF IT'\n{text}\nTHE END OF IT"[:65536] for text in printed]
+    document = encode(base)
     document |= {"users": [{"name": "alice", "keys": [f"{KEY} {text}" for text in comments]}], "commands": commands}
     spec = read_spec(document)
     assert verbs.create(spec).state is SliverState.READY
     assert not trap.exists()
     assert out.read_bytes().decode() == "".join(text + "\n" for text in printed)
-    keys = Path(backend.home(spec), "keys", "alice").read_text()
+    keys = Path(backend.keys(spec, "alice")).read_text()
     assert keys == "".join(f"{KEY} {text}\n" for text in comments)
     verbs.delete(spec)
     assert not trap.exists()
 
 
-def test_a_failing_command_fails_the_create_and_undoes_it(backend: BackEnd, processor: Processor) -> None:
+def test_a_failing_command_fails_the_create_and_undoes_it(backend: BackEnd, quick: Processor) -> None:
+    processor = quick
     spec = replace(backend.spec("bad"), commands=("echo why >&2; exit 3",), published_ports=(PublishedPort(80),))
     ended = processor.wait(processor.create(encode(spec)).id, WAIT)
     assert ended.state is OperationState.FAILED and ended.failure is not None
@@ -166,9 +169,10 @@ def test_a_failing_command_fails_the_create_and_undoes_it(backend: BackEnd, proc
 
 
 def test_a_cancelled_create_leaves_nothing(backend: BackEnd, processor: Processor) -> None:
-    began = backend.folder / "began"
-    hang = f"trap '' TERM; (setsid sh -c \"trap '' TERM; sleep 300\" &); touch {began}; sleep 300"
-    created = processor.create(encode(replace(backend.spec("hang"), commands=(hang,))))
+    spec = backend.spec("hang")
+    inside, began = backend.places(spec, "began")
+    hang = f"trap '' TERM; (setsid sh -c \"trap '' TERM; sleep 300\" &); touch {inside}; sleep 300"
+    created = processor.create(encode(replace(spec, commands=(hang,))))
     deadline = time.monotonic() + WAIT
     while not began.exists():
         assert time.monotonic() < deadline and not processor.operation(created.id).over
@@ -179,7 +183,8 @@ def test_a_cancelled_create_leaves_nothing(backend: BackEnd, processor: Processo
     assert processor.slivers() == [] and backend.traces() == [] and find_marked(created.id) == []
 
 
-def test_many_at_once(backend: BackEnd, processor: Processor) -> None:
+def test_many_at_once(backend: BackEnd, quick: Processor) -> None:
+    processor = quick
     specs = [replace(backend.spec(f"p{n}"), published_ports=(PublishedPort(22),)) for n in range(2)]
 
     def all_done(operations: list[Operation]) -> bool:

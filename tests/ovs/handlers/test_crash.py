@@ -36,9 +36,10 @@ sys.stdin.read()
 
 
 def test_a_create_that_was_running_is_undone(backend: BackEnd) -> None:
-    began = backend.folder / "began"
-    hang = f"(setsid sh -c \"trap '' TERM; sleep 300\" &); touch {began}; sleep 300"
-    spec = replace(backend.spec("crash"), commands=(hang,), published_ports=(PublishedPort(22),))
+    spec = backend.spec("crash")
+    inside, began = backend.places(spec, "began")
+    hang = f"(setsid sh -c \"trap '' TERM; sleep 300\" &); touch {inside}; sleep 300"
+    spec = replace(spec, commands=(hang,), published_ports=(PublishedPort(22),))
     command = [sys.executable, "-c", SERVICE, str(backend.folder), json.dumps(encode(spec))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE

@@ -18,6 +18,7 @@ from am_bridge.handlers.spec import PublishedPort, SliverSpec, User
 from tests.ovs.handlers.backend import KEY, Netns
 
 DIRECT = Path(__file__).with_name("direct.py")
+pytestmark = pytest.mark.parametrize("backend", ["netns"], indirect=True)
 PROGRAMS = ("ip", "ovs-vsctl", "nft")
 LETHAL = """#!/bin/sh
 {program} "$@"

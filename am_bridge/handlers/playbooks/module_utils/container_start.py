@@ -56,17 +56,18 @@ def _enclose(
     flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWCGROUP
     _check(_libc.unshare(flags), "make namespaces")
     alone, mapped = os.pipe(), os.pipe()
+    processes = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # the grandchild takes our root along
     first = os.fork()
     if first == 0:
         for end in (alone[0], mapped[1]):
             os.close(end)
         _guarded(told, lambda: _become_init(root, hostname, output, alone[1], mapped[0], environment))
-    for end in (alone[1], mapped[0], told):
+    for end in (alone[1], mapped[0]):
         os.close(end)
     if os.read(alone[0], 1):
         for kind in ("uid", "gid"):
-            with open(f"/proc/{first}/{kind}_map", "w") as file:
-                file.write(f"0 {first_uid} {UIDS}\n")
+            number = os.open(f"{first}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC, dir_fd=processes)
+            os.write(number, f"0 {first_uid} {UIDS}\n".encode())
         os.write(mapped[1], b"x")
     os._exit(0)
 
