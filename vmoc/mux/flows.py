@@ -11,6 +11,9 @@ Rules of this file:
   is still known by its serial until the switch has said FLOW_REMOVED, or for a
   while after it answered a later barrier: it may have expired before, may stay
   after all, and Open vSwitch says FLOW_REMOVED some time after the barrier.
+- What an ADD or MODIFY made of an entry counts at once, though the switch may
+  refuse it yet. A MODIFY, or a DELETE that is narrower than a match, whose
+  choice would rest on that waits for a barrier: ``Unsettled``.
 """
 
 from __future__ import annotations
@@ -55,8 +58,8 @@ class Entry:
         self.previous = previous
         """What it replaces, until the switch is known to have accepted it."""
         self.alive = True
-        self.rewritten = False
-        """Whether a MODIFY_STRICT was ever written for it: in 1.0 that adds the entry if it has just expired."""
+        self.rewritten = 0
+        """When it was last modified, counted as serials are; 0: never. A 1.0 MODIFY_STRICT adds what is not there."""
 
     @property
     def table(self) -> int:
@@ -83,6 +86,10 @@ class Change(NamedTuple):
     now: bytes
 
 
+class Unsettled(Exception):
+    """A message is about something the switch has not confirmed: it is to be judged after a barrier."""
+
+
 class Plan(NamedTuple):
     """What a flow-mod comes to: physical messages (xid 0), and how to take it back if the switch refuses.
 
@@ -99,7 +106,18 @@ class Plan(NamedTuple):
 class FlowTable:
     """All entries of one virtual datapath."""
 
-    __slots__ = ("_lingering", "_notes", "_serial", "by_identity", "by_serial", "flooding", "quota", "tag", "version")
+    __slots__ = (
+        "_lingering",
+        "_notes",
+        "by_identity",
+        "by_serial",
+        "flooding",
+        "quota",
+        "serial",
+        "settled",
+        "tag",
+        "version",
+    )
 
     def __init__(self, version: int, tag: int, quota: int, notes: Notes | None = None) -> None:
         self.version = version
@@ -109,7 +127,10 @@ class FlowTable:
         self.by_serial: dict[int, Entry] = {}
         self.flooding: dict[int, Entry] = {}
         self._lingering: deque[tuple[float, Entry]] = deque()
-        self._serial = 0
+        self.serial = 0
+        """The last one given to an entry or to a change of one."""
+        self.settled = 0
+        """The last one of which the switch has confirmed what it stands for."""
         self._notes = notes
 
     def __len__(self) -> int:
@@ -136,7 +157,7 @@ class FlowTable:
             replaced.alive = False
             if replaced.floods:
                 self.flooding.pop(replaced.serial, None)
-        serial = self._serial = self._serial + 1 & SERIAL_MASK or 1
+        serial = self.serial = self.serial + 1 & SERIAL_MASK or 1
         entry = Entry(serial, identity, data, floods, replaced)
         known[identity] = entry
         self.by_serial[serial] = entry
@@ -229,11 +250,11 @@ class FlowTable:
     @property
     def last_serial(self) -> int:
         """The highest serial so far."""
-        return self._serial
+        return self.serial
 
     def restore(self, serial: int, flows: Mapping[int, tuple[bytes, bytes, bool]]) -> None:
         """Know the entries of before a restart again: none of them counts until the switch shows it."""
-        self._serial = serial
+        self.serial = self.settled = serial
         for number, (identity, data, floods) in flows.items():
             entry = self.by_serial[number] = Entry(number, identity, data, floods)
             entry.alive = False
@@ -253,13 +274,16 @@ class FlowTable:
 
     # -- every other flow-mod ----------------------------------------------------------------------
 
-    def plan(self, change: FlowChange) -> Plan | Refusal:
-        """What ``change`` comes to on the switch (vetting A.4), with the shadow already updated."""
+    def plan(self, change: FlowChange, *, unsure: bool = False) -> Plan | Refusal:
+        """What ``change`` comes to on the switch (vetting A.4), with the shadow already updated.
+
+        ``Unsettled`` if ``unsure`` and it would rest on what the switch may refuse yet; the shadow is as it was then.
+        """
         if change.command == v10.ADD:
             return self._plan_add(change)
         if change.deletes:
-            return self._plan_delete(change)
-        return self._plan_modify(change)
+            return self._plan_delete(change, unsure)
+        return self._plan_modify(change, unsure)
 
     def _plan_add(self, change: FlowChange) -> Plan | Refusal:
         identity = identity_of(change)
@@ -272,8 +296,11 @@ class FlowTable:
             return Refusal("quota", errors.FLOW_QUOTA, f"{self.quota} flows are all this slice may have here")
         return Plan([self._write(change, v10.ADD, self.cookie(entry))], entry)
 
-    def _plan_modify(self, change: FlowChange) -> Plan | Refusal:
-        selected = list(self._select(change, strict=change.command == v10.MODIFY_STRICT))
+    def _plan_modify(self, change: FlowChange, unsure: bool) -> Plan | Refusal:
+        candidates = self._candidates(change, strict=change.command == v10.MODIFY_STRICT)
+        if unsure:
+            self._be_sure(candidates)
+        selected = list(self._select(candidates, change))
         if self.version == 1:
             if not selected:
                 return self._plan_add(change)  # 1.0 only: modify adds when there is nothing to modify
@@ -284,32 +311,43 @@ class FlowTable:
             return Plan([self._write(change, change.command, self.tag, TAG_MASK)], changed=changed)
         return Plan([self._modify_strict(entry, change) for entry in selected], changed=changed)
 
-    def _plan_delete(self, change: FlowChange) -> Plan:
+    def _plan_delete(self, change: FlowChange, unsure: bool) -> Plan:
         strict = change.command == v10.DELETE_STRICT
-        selected = tuple(self._select(change, strict=strict))
+        everywhere = strict and change.table == v13.ALL_TABLES  # the priority may differ from table to table
+        narrow = change.cookie_mask or change.out_port is not None or change.out_group is not None
+        candidates = self._candidates(change, strict=strict)
+        if unsure and narrow:
+            self._be_sure(candidates)
+        selected = tuple(self._select(candidates, change))
         for entry in selected:
             self.kill(entry)
-        everywhere = strict and change.table == v13.ALL_TABLES  # the priority may differ from table to table
-        if change.cookie_mask or change.out_port is not None or change.out_group is not None or everywhere:
+        if narrow or everywhere:
             return Plan([self.delete_strict(entry) for entry in selected], dying=selected)
         message = self._write(change, change.command, self.tag, TAG_MASK)
         return Plan([message], dying=selected, reguard=self.version == 1 and not strict and _all_of_it(change))
 
-    def _select(self, change: FlowChange, *, strict: bool) -> Iterator[Entry]:
+    def _be_sure(self, entries: Iterable[Entry]) -> None:
+        settled = self.settled
+        if any(entry.serial > settled or entry.rewritten > settled for entry in entries):
+            raise Unsettled
+
+    def _candidates(self, change: FlowChange, *, strict: bool) -> list[Entry]:
+        """The entries of its match."""
         if strict and change.table != v13.ALL_TABLES:
             entry = self.by_identity.get(identity_of(change))
-            candidates: Iterable[Entry] = () if entry is None else (entry,)
-        elif strict:
-            candidates = [
+            return [] if entry is None else [entry]
+        if strict:
+            return [
                 entry
                 for entry in self.by_identity.values()
                 if entry.match == change.match and virtual_priority(4, entry.data) == change.virtual_priority
             ]
-        elif _all_of_it(change):
-            candidates = list(self.by_identity.values())
-        else:
-            covers = _coverage(self.version, change)
-            candidates = [entry for entry in self.by_identity.values() if covers(entry.match)]
+        if _all_of_it(change):
+            return list(self.by_identity.values())
+        covers = _coverage(self.version, change)
+        return [entry for entry in self.by_identity.values() if covers(entry.match)]
+
+    def _select(self, candidates: list[Entry], change: FlowChange) -> Iterator[Entry]:
         for entry in candidates:
             if self.version == 4:
                 if change.table not in (entry.table, v13.ALL_TABLES):
@@ -328,7 +366,7 @@ class FlowTable:
         else:
             data = old[: _body13(old)] + new[_body13(new) :]
         self._set(entry, data, change.floods)
-        entry.rewritten = True
+        self._note_rewrite(entry)
         return Change(entry, old, floods, data)
 
     def _write(self, change: FlowChange, command: int, cookie: int, mask: int = 0) -> bytes:
@@ -372,9 +410,12 @@ class FlowTable:
             instructions=change.body,
         )
 
+    def _note_rewrite(self, entry: Entry) -> None:
+        entry.rewritten = self.serial = self.serial + 1 & SERIAL_MASK or 1
+
     def reissue(self, entry: Entry, body: bytes) -> bytes:
         """New physical actions for an entry whose FLOOD now leads elsewhere; counters stay."""
-        entry.rewritten = True
+        self._note_rewrite(entry)
         common = {"cookie": self.cookie(entry), "priority": entry.priority}
         if self.version == 1:
             return f10.flow_mod(0, entry.match, v10.MODIFY_STRICT, flags=v10.SEND_FLOW_REM, actions=body, **common)

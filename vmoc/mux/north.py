@@ -25,6 +25,7 @@ from vmoc.mux import buffered, objects, requests
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.clock import Alarm
 from vmoc.mux.effects import PauseReading, ResumeReading
+from vmoc.mux.flows import Unsettled
 from vmoc.mux.hub import Hub
 from vmoc.mux.pending import Expected, Sent
 from vmoc.mux.roles import AsyncMasks, Role
@@ -76,6 +77,9 @@ class NorthSession:
         self._resume: Alarm | None = None
         self._paused = False
         self._queued = False
+        self._settling = False
+        """A message waits for what it is judged by to be settled."""
+        self._settled_for: bytes | None = None
         self._order: deque[int | bytes] = deque()
         self.heard = now
         self._missed = 0
@@ -131,6 +135,9 @@ class NorthSession:
                 return
             try:
                 bucket = handler(self, message, now)
+            except Unsettled:
+                self._settle_first(messages[index:], now)
+                return
             except Refused as refused:
                 self.refuse(message, Refusal("decode", refused.reason, refused.detail), now)
                 continue
@@ -147,6 +154,7 @@ class NorthSession:
         switch, datapath = self.switch, self.datapath
         return (
             switch.congested
+            or self._settling
             or self.behind
             or len(self._order) > HELD_LIMIT
             or (datapath.unsettled > 0 and datapath.unsettled + len(datapath.unacked) >= switch.WINDOW)
@@ -189,6 +197,20 @@ class NorthSession:
     def paused(self) -> bool:
         """Whether it is there, and not read from."""
         return self._paused and not self.closed
+
+    def unsure(self, message: bytes) -> bool:
+        """Whether what ``message`` is judged by may change yet. Once it has waited, no more."""
+        datapath = self.datapath
+        return (bool(datapath.unacked) or datapath.unsettled > 0) and message is not self._settled_for
+
+    def _settle_first(self, messages: list[bytes], now: float) -> None:
+        self._settling, self._settled_for = True, messages[0]
+
+        def settled(_: bytes, when: float) -> None:
+            self._settling = False  # and its turn comes, as it does after every barrier
+
+        self.switch.after_barrier(settled, now, self.datapath)
+        self._wait(messages, None, now)
 
     def turn(self, now: float) -> bool:
         """Room may have come: take it. False when there is none for this one, which keeps its place."""
@@ -416,7 +438,7 @@ class NorthSession:
         if self.role is Role.SLAVE:
             raise Refused(errors.ROLE_SLAVE)
         if datapath.buffers is not None and buffered.names_buffer(message):
-            buffered.flow_mod(self, message, now)
+            self._flow_mod(buffered.flow_mod, message, now)
             return None
         recipe = datapath.flow_policy.recipe(message)
         if recipe is not None:
@@ -432,8 +454,17 @@ class NorthSession:
                 if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:
                     switch.acknowledge(datapath, now)
                 return None
-        requests.flow_mod(self, message, now)
+        self._flow_mod(requests.flow_mod, message, now)
         return None
+
+    def _flow_mod(self, handle: Callable[[NorthSession, bytes, float], object], message: bytes, now: float) -> None:
+        try:
+            handle(self, message, now)
+        except Unsettled:  # it will come again
+            self.hub.counters.flow_mods -= 1
+            self.datapath.flow_mods_in -= 1
+            self.datapath.flow_mods.charge(-1)
+            raise
 
     def packet_out(self, message: bytes, now: float) -> Bucket | None:
         """PACKET_OUT."""

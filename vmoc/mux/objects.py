@@ -47,6 +47,10 @@ _FEATURES_METER: Final = Struct("!IIIBB2x")
 _BANDS: Final = 1 << g13.BAND_DROP | 1 << g13.BAND_DSCP_REMARK
 
 
+_OF_THE_SHADOW: Final = (errors.GROUP_EXISTS, errors.METER_EXISTS)
+"""Refusals for what there is already, which the switch may not have accepted yet."""
+
+
 # -- changes -----------------------------------------------------------------------------------------
 
 
@@ -60,6 +64,8 @@ def group_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         raise Refused(errors.ROLE_SLAVE)
     change = vet_group_mod(datapath.grant, message)
     if isinstance(change, Refusal):
+        if change.reason in _OF_THE_SHADOW:
+            _be_sure(session, message)
         session.refuse(message, change, now)
         return None
     if not table.slot and change.command == v10.ADD:
@@ -71,6 +77,7 @@ def group_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
             return None
     steps = table.plan(change)
     if isinstance(steps, Refusal):
+        _be_sure(session, message)
         _over(session, message, steps, now)
         return None
     unit = Unit()
@@ -105,10 +112,13 @@ def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         raise Refused(errors.ROLE_SLAVE)
     change = vet_meter_mod(datapath.grant, message)
     if isinstance(change, Refusal):
+        if change.reason in _OF_THE_SHADOW:
+            _be_sure(session, message)
         session.refuse(message, change, now)
         return None
     steps = datapath.meters.plan(change)
     if isinstance(steps, Refusal):
+        _be_sure(session, message)
         _over(session, message, steps, now)
         return None
     doomed: dict[int, list[Entry]] = {}
@@ -134,6 +144,12 @@ def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         request.settled = partial(settled, step)
         switch.send(step.message, request, datapath, now)
     return None
+
+
+def _be_sure(session: NorthSession, message: bytes) -> None:
+    if session.unsure(message):
+        session.datapath.flow_mods.charge(-1)
+        raise flows.Unsettled
 
 
 def _over(session: NorthSession, message: bytes, refusal: Refusal, now: float) -> None:

@@ -44,7 +44,21 @@ class Sent:
 class Request(Sent):
     """One that is answered, or is one part of several; has room for what that takes."""
 
-    __slots__ = ("at", "done", "heavy", "part", "plan", "scope", "settled", "settles", "size", "undo", "unit", "xid")
+    __slots__ = (
+        "at",
+        "done",
+        "heavy",
+        "part",
+        "plan",
+        "scope",
+        "serial",
+        "settled",
+        "settles",
+        "size",
+        "undo",
+        "unit",
+        "xid",
+    )
 
     def __init__(
         self,
@@ -72,6 +86,8 @@ class Request(Sent):
         """Bytes of the answer so far, of a request of ours."""
         self.scope: VirtualDatapath | Switch | None = None
         """Whose messages a barrier settles."""
+        self.serial = 0
+        """The last serial of its flows that a barrier confirms."""
         self.heavy = 0
         """How many bytes of heavy messages are among them."""
         self.undo: Callable[[float], None] | None = None

@@ -15,6 +15,7 @@ from vmoc.errors import Refused
 from vmoc.events import Kind
 from vmoc.mux import statistics
 from vmoc.mux.buckets import Bucket
+from vmoc.mux.flows import Unsettled
 from vmoc.mux.pending import Expected, Request, Unit
 from vmoc.mux.roles import Role, is_stale
 from vmoc.openflow import header, v10, v13
@@ -201,8 +202,11 @@ def flow_mod(session: NorthSession, message: bytes, now: float, bare: bytes | No
     if isinstance(change, Refusal):
         session.refuse(message, change, now)
         return False
-    plan = datapath.flows.plan(change)
+    unsure = session.unsure(message)
+    plan = datapath.flows.plan(change, unsure=unsure)
     if isinstance(plan, Refusal):
+        if unsure:
+            raise Unsettled
         session.refuse(message, plan, now)
         if plan.reason is errors.FLOW_QUOTA:
             datapath.say(Kind.QUOTA, now, plan.detail, str(session.link.endpoint))

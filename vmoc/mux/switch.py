@@ -33,6 +33,7 @@ from vmoc.openflow.features import Features, Port, parse_port, port_status
 from vmoc.openflow.header import OF10, OF13
 
 if TYPE_CHECKING:
+    from vmoc.mux.flows import Entry
     from vmoc.mux.north import NorthSession
     from vmoc.mux.south import SouthSession
 
@@ -203,6 +204,8 @@ class Switch:
 
     def _barrier(self, scope: VirtualDatapath | Switch, request: Request, now: float) -> int:
         request.scope = scope
+        if not isinstance(scope, Switch):
+            request.serial = scope.flows.serial
         request.settles, scope.unacked = scope.unacked, []
         scope.unsettled += len(request.settles)
         request.heavy, scope.heavy_covered = scope.heavy - scope.heavy_covered, scope.heavy
@@ -228,6 +231,8 @@ class Switch:
             scope.unsettled -= len(xids)
             scope.heavy -= barrier.heavy
             scope.heavy_covered -= barrier.heavy
+            if not isinstance(scope, Switch):
+                scope.flows.settled = barrier.serial
         pop = self.pending.waiting.pop
         for xid in xids:
             sent = pop(xid, None)
@@ -383,6 +388,8 @@ class Switch:
                 flows.undo(request.plan, request.part)
             elif sent.added is not None:
                 flows.take_back(sent.added)
+            if sent.added is not None and sent.added.rewritten and self.version == OF10:
+                self._undo_stray(sent.session.datapath, sent.added, now)
             if request is not None and request.undo is not None:
                 request.undo(now)
         if request is not None and request.expected is Expected.BARRIER:
@@ -405,6 +412,13 @@ class Switch:
             what = names.message_name(self.version, sent.message[1]) if len(sent.message) > 1 else "a message"
             text = f"the switch refused our own {what}: {names.error_name(self.version, *code)}"
             self.session.report(Kind.SWITCH_ERROR, text)
+
+    def _undo_stray(self, datapath: VirtualDatapath, refused: Entry, now: float) -> None:
+        """1.0: FLOODs were written anew right behind an ADD that was refused, which has added it all the same."""
+        previous = datapath.flows.by_identity.get(refused.identity)
+        if previous is not None:
+            datapath.flows.kill(previous)
+        self.send_own(datapath.flows.delete_strict(refused), now, datapath)
 
     def _flow_removed(self, message: bytes, now: float) -> None:
         version = self.version

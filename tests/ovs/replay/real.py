@@ -177,7 +177,11 @@ class Real:
         self.barrier()
 
     def inject(self, frames: list[tuple[int, bytes]]) -> None:
-        """Frames arrive; all that the switch does with them by itself is done when this returns."""
+        """Frames arrive; all that the switch does with them by itself is done when this returns.
+
+        Before, Open vSwitch forgets what it decided for earlier frames: its cache follows the flows after the barrier.
+        """
+        self.ovs.appctl("revalidator/purge")
         for port, data in frames:
             self.wires[port].send(data)
         for _ in range(2):

@@ -8,9 +8,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
-from tests.vmoc.mux.playbook import V10, V13, scene
+from tests.vmoc.mux.playbook import V10, V13, SwitchEnd, piece, scene
 from tests.vmoc.mux.shadow import X, Y, full, outputs, shown, table
-from vmoc.model import Policy
+from vmoc.model import Limits, Policy
 from vmoc.mux.flows import LINGER
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
@@ -124,6 +124,7 @@ def test_a_refused_modify_leaves_the_actions(version: int):
     a = book.at("alice")
     a.add("flood", eth_dst=X, cookie=1)
     a.add(2, eth_dst=Y, cookie=2)
+    book.advance(1.1)
     book.clear()
     switch.answering = False
     a.add(3, command="modify", cookie=9)
@@ -148,6 +149,7 @@ def test_a_refused_delete_leaves_the_flows(version: int):
     a = book.at("alice")
     a.add(2, eth_dst=X, cookie=1)
     a.add(3, eth_dst=Y, cookie=2)
+    book.advance(1.1)
     book.clear()
     switch.answering = False
     a.add(None, command="delete", eth_dst=X)
@@ -167,6 +169,7 @@ def test_only_the_first_error_of_several_messages_is_told(version: int):
     a = book.at("alice")
     a.add(2, eth_dst=X)
     a.add(2, eth_dst=Y)
+    book.advance(1.1)
     book.clear()
     switch.answering = False
     xid = a.add(None, command="delete", out_port=2)
@@ -248,20 +251,143 @@ def test_a_refused_delete_of_what_expired_revives_nothing(version: int):
 
 
 @BOTH
-def test_a_refused_modify_does_not_undo_a_later_one(version: int):
+def test_of_two_modifies_the_second_waits_for_the_first(version: int):
     book, switch = scene(version)
     a = book.at("alice")
     a.add(1, eth_dst=X)
+    book.advance(1.1)
     book.clear()
     switch.answering = False
     a.add(2, command="modify", eth_dst=X)
     a.add(3, command="modify", eth_dst=X)
-    first, second = switch.take("flow_mod")
-    switch.error(first, 2, 4)
+    a.add(3, eth_dst=Y)
+    switch.error(switch.take_one("flow_mod"), 2, 4)
     switch.answering = True
-    switch.does(lambda model: model._handle(model.peers[-1], second))
+    play(switch, "barrier_request")
     assert a.errors() == [(2, 4)]
-    assert [output for _, _, output in shown(a)] == [3]
+    assert [output for _, _, output in shown(a)] == [3, 3], "and what came behind it"
+
+
+def play(switch: SwitchEnd, name: str) -> None:
+    """The switch does what it left undone."""
+    for message in switch.take(name):
+        switch.does(lambda model, message=message: model._handle(model.peers[-1], message))
+
+
+def late(switch: SwitchEnd) -> None:
+    """The switch is full, and its errors are on the way for a while."""
+    switch.model.table.capacity = len(switch.model.table.entries)
+    switch.hold("error")
+    switch.hold("barrier_reply")
+
+
+def recovers(switch: SwitchEnd) -> None:
+    """It has room again, and what it said arrives."""
+    switch.model.table.capacity = 1000
+    switch.release("error")
+    switch.release("barrier_reply")
+
+
+@BOTH
+@pytest.mark.parametrize("command", ["modify", "modify_strict"])
+def test_a_modify_waits_for_an_add_that_may_be_refused(version: int, command: str):
+    """Else 1.0, in which a modify adds what is not there, would have the flow that the switch had refused."""
+    book, switch = scene(version)
+    a = book.at("alice")
+    late(switch)
+    a.add(2, eth_dst=X, eth_src=Y, cookie=1)
+    match = {"eth_dst": X} if command == "modify" else {"eth_dst": X, "eth_src": Y}
+    a.add(3, command=command, cookie=2, **match)
+    assert [of.parse_flow_mod(m).command for m in switch.take("flow_mod")] == ["add"]
+    recovers(switch)
+    assert a.errors() == [full(version)]
+    found = [(set(flow.match) & {"eth_dst", "eth_src"}, outputs(version, flow)) for flow in switch.flows(100)]
+    assert found == ([(set(match), [3])] if version == V10 else [])
+    assert shown(a) == ([(X, 2, 3)] if version == V10 else [])
+    assert len(table(book)) == len(found)
+
+
+@BOTH
+def test_a_delete_by_what_a_flow_does_waits_for_its_replacement(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X, cookie=1)
+    book.advance(1.1)
+    book.clear()
+    switch.answering = False
+    a.add(3, eth_dst=X, cookie=2)
+    a.add(None, command="delete", out_port=2)
+    switch.error(switch.take_one("flow_mod"), *full(version))
+    switch.answering = True
+    play(switch, "barrier_request")
+    assert a.errors() == [full(version)]
+    assert not shown(a) and not switch.flows(100)
+
+
+@BOTH
+def test_a_delete_of_all_waits_for_nothing(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    late(switch)
+    a.add(2, eth_dst=X)
+    a.add(None, command="delete")
+    assert [of.parse_flow_mod(m).command for m in switch.take("flow_mod")][:2] == ["add", "delete"]
+
+
+@BOTH
+def test_a_modify_of_what_is_settled_waits_for_nothing(version: int):
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst=X)
+    book.advance(1.1)
+    book.clear()
+    switch.hold("barrier_reply")
+    a.add(2, eth_dst=Y)
+    a.add(3, command="modify", eth_dst=X)
+    assert len(switch.take("flow_mod")) == 2
+
+
+@BOTH
+def test_the_quota_is_full_only_when_the_switch_has_taken_the_flows(version: int):
+    book, switch = scene(version, piece("alice", 100, limits=Limits(max_flows=1)))
+    a = book.at("alice")
+    late(switch)
+    a.add(2, eth_dst=X)
+    a.add(3, eth_dst=Y)
+    recovers(switch)
+    assert a.errors() == [full(version)], "of the first, by the switch"
+    assert [where for where, _, _ in shown(a)] == [Y]
+    a.add(3, eth_dst=X)
+    assert a.errors() == [full(version)], "by VMOC"
+
+
+@BOTH
+def test_what_waits_waits_once(version: int):
+    """Another controller of the slice that adds all the time does not hold it up for ever, nor is it counted twice."""
+    book, switch = scene(version, piece("alice", 100, controllers=("alice", "amy")))
+    a, amy = book.at("alice"), book.at("amy")
+    switch.hold("barrier_reply")
+    a.add(2, eth_dst=X)
+    a.add(3, command="modify", eth_dst=X)
+    amy.add(2, eth_dst=X)
+    amy.add(2, eth_dst=Y)
+    assert book.mux.counters.flow_mods == 3
+    switch.release("barrier_reply")
+    assert sorted(output for _, _, output in shown(a)) == [2, 3]
+    assert book.mux.counters.flow_mods == 4
+
+
+def test_10_a_flood_written_anew_behind_a_refused_add_is_taken_back():
+    book, switch = scene(V10)
+    a = book.at("alice")
+    switch.answering = False
+    a.add("flood", eth_dst=X)
+    added = switch.take_one("flow_mod")
+    switch.answering = True
+    switch.port_status("delete", 3)  # writes it anew, which adds it
+    assert len(switch.flows(100)) == 1
+    switch.error(added, *full(V10))
+    assert not switch.flows(100) and not shown(a)
 
 
 @BOTH

@@ -369,10 +369,9 @@ def test_a_meter_takes_its_flows_along_silently() -> None:
     switch.hold("barrier_reply")
     meter_mod(alice, EVERY_METER, b"", DELETE)
     assert len(switch.flows(100)) == 9
-    alice.error(alice.add(priority=20), (5, 1))  # the quota is not free before the switch has confirmed it
-    book.advance(1.5)
-    switch.release("barrier_reply")
     alice.add(priority=20)
+    assert len(switch.flows(100)) == 9  # the quota is not free before the switch has confirmed it
+    switch.release("barrier_reply")
     assert not alice.take("flow_removed") + bob.take("flow_removed")
     assert not alice.errors()
     assert len(alice.flow_stats()) == 10
@@ -380,6 +379,24 @@ def test_a_meter_takes_its_flows_along_silently() -> None:
 
 
 # -- the switch says no ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "exists"), [(lambda end: group_mod(end, 1, TO2), (6, 0)), (meter_mod, (12, 1))])
+def test_what_is_there_already_is_known_when_the_switch_has_taken_it(make, exists) -> None:
+    book, switch = scene(V13)
+    alice = book.at("alice")
+    args = (1,) if make is meter_mod else ()
+    switch.answering = False
+    first, second = make(alice, *args), make(alice, *args)
+    (sent,) = switch.take("group_mod") + switch.take("meter_mod")
+    switch.error(sent, 6 if sent.name == "group_mod" else 12, 3)
+    switch.answering = True
+    for barrier in switch.take("barrier_request"):
+        switch.does(lambda model, barrier=barrier: model._handle(model.peers[-1], barrier))
+    assert [message.xid for message in alice.take("error")] == [first], "the second is as good as the first was not"
+    third = make(alice, *args)
+    alice.error(third, exists)
+    assert second not in (first, third)
 
 
 def test_a_refused_add_gives_all_back() -> None:
