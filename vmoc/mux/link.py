@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from vmoc.events import Kind
@@ -42,6 +43,9 @@ class Link:
         self.failures = 0
         """Attempts that failed since it was last active."""
         self.session: NorthSession | None = None
+        self.leaves: float | None = None
+        """When it goes at the latest: the segment names another controller in its place, which is being connected."""
+        self.on_active: Callable[[float], None] | None = None
         self.heard: float | None = None
         """When a controller was last heard on a connection that is over."""
         self._backoff = Backoff(hub.timers.reconnect_first, hub.timers.reconnect_max)
@@ -83,6 +87,8 @@ class Link:
         self.last_error = ""
         self._enter(LinkState.ACTIVE, now)
         self._report(Kind.CONTROLLER_CONNECTED, "connected")
+        if self.on_active is not None:
+            self.on_active(now)
 
     def lost(self, why: str, now: float) -> None:
         """An attempt failed, or the connection broke."""
@@ -91,6 +97,10 @@ class Link:
         was_active = self.state is LinkState.ACTIVE
         self.failures += not was_active
         self.last_error = why
+        if self.leaves is not None:
+            self._enter(LinkState.IDLE, now)
+            self._report(Kind.CONTROLLER_LOST, f"{why}; it was being replaced")
+            return
         wait = self._backoff.failed(self.hub.random.random())
         self._enter(LinkState.WAITING, now)
         self._alarm = self.hub.clock.at(now + wait, self._dial)

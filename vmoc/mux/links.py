@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Final
+
 from vmoc.events import Kind
 from vmoc.model import format_dpid
 from vmoc.mux.datapath import State, VirtualDatapath
@@ -9,6 +12,9 @@ from vmoc.mux.hub import Hub
 from vmoc.mux.link import Link, LinkState
 from vmoc.mux.presented import Presented
 from vmoc.mux.switch import Switch
+
+SWAP: Final = 10.0
+"""Seconds a controller that was replaced stays connected at most, while the one in its place is being connected."""
 
 
 class Links:
@@ -26,23 +32,42 @@ class Links:
         return self._links.get(number)
 
     def sync(self, datapath: VirtualDatapath, now: float) -> None:
-        """Its links are those of the segment, started if the datapath is ready."""
+        """Its links are those of the segment, started if the datapath is ready.
+
+        A connected controller whose place another one takes stays until that one is connected: nothing of the slice
+        is ever without a controller for it.
+        """
         endpoints = datapath.segment.controllers
         if not endpoints and self._hub.default_controller is not None:
             endpoints = (self._hub.default_controller,)
         endpoints = tuple(dict.fromkeys(endpoints))
         present = {link.endpoint: link for link in datapath.links.values()}
+        replaced = any(endpoint not in present for endpoint in endpoints)
         for endpoint, link in present.items():
-            if endpoint not in endpoints:
+            if endpoint in endpoints:
+                link.leaves = None
+            elif link.state is not LinkState.ACTIVE or not (replaced or link.leaves):
                 self._drop_link(link, now)
+            elif link.leaves is None:
+                link.leaves = now + SWAP
+                self._hub.clock.at(link.leaves, partial(self._dismiss, datapath))
         for endpoint in endpoints:
             if endpoint not in present:
                 self.last += 1
                 link = Link(self._hub, self.last, datapath, endpoint, now)
+                link.on_active = partial(self._dismiss, datapath, everyone=True)
                 datapath.links[link.number] = self._links[link.number] = link
         if datapath.state in (State.READY, State.COLLIDING):
             for link in list(datapath.links.values()):
                 self._start(link, now)
+            self._settle_collisions(datapath, now)
+
+    def _dismiss(self, datapath: VirtualDatapath, now: float, *, everyone: bool = False) -> None:
+        """Who was replaced goes: the one in its place is connected (``everyone``), or has been waited for."""
+        over = [link for link in datapath.links.values() if link.leaves and (everyone or link.leaves <= now)]
+        for link in over:
+            self._drop_link(link, now)
+        if over and datapath.state in (State.READY, State.COLLIDING):
             self._settle_collisions(datapath, now)
 
     def _start(self, link: Link, now: float) -> None:

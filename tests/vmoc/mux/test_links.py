@@ -8,9 +8,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, Playbook, endpoint, piece, scene, with_segment
+from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, Playbook, endpoint, piece, scene, with_limits, with_segment
 from vmoc.events import Kind
-from vmoc.model import DpidScheme, Timers
+from vmoc.model import DpidScheme, FailMode, Timers
 from vmoc.mux.effects import AbandonDial, Dial
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
@@ -224,3 +224,99 @@ def test_what_happens_to_a_connection_nobody_wants_any_more_is_no_failure(versio
     assert states(book) == ["idle"]
     assert not book.attempts[1:] and not book.told(Kind.CONTROLLER_LOST)
     assert book.mux.counters.reconnects["north"] == before
+
+
+# -- another address ----------------------------------------------------------------------------------------
+
+
+MOVED = with_segment(ALICE, controllers=(endpoint("moved"),))
+
+
+def hosts(book: Playbook) -> list[str]:
+    return sorted(end.endpoint.host for end in book.controllers())
+
+
+@BOTH
+@pytest.mark.parametrize("fail_mode", list(FailMode))
+def test_the_new_controller_is_connected_before_the_old_one_goes(version: int, fail_mode: FailMode):
+    old = with_segment(ALICE, fail_mode=fail_mode)
+    book, switch = scene(version, old, BOB)
+    a, bob = book.at("alice"), book.at("bob")
+    a.add(2, priority=7)
+    kept = [entry.cookie for entry in switch.flows(100)]
+    book.greet = False
+    book.adopt(with_segment(MOVED, fail_mode=fail_mode), BOB)
+    assert hosts(book) == ["alice", "bob", "moved"]
+    switch.packet_in(1, E(100))
+    assert a.packet_ins(), "it still controls"
+    (moved,) = (end for end in book.controllers() if end.endpoint.host == "moved")
+    moved.version = version
+    switch.take()
+    moved.send(of.hello(version, 1, (4,) if version == V13 else None))
+    assert hosts(book) == ["bob", "moved"] and not a.open and bob is book.at("bob")
+    assert not switch.log("flow_mod"), "nothing is flushed, and nothing stands in"
+    assert [entry.cookie for entry in switch.flows(100)] == kept
+    switch.packet_in(1, E(100))
+    assert moved.packet_ins()
+
+
+@BOTH
+def test_an_old_controller_does_not_outlive_its_address_for_long(version: int):
+    book, switch = scene(version, ALICE, BOB)
+    book.accept = False
+    book.adopt(MOVED, BOB)
+    book.advance(9.9)
+    assert hosts(book) == ["alice", "bob"]
+    book.adopt(with_limits(MOVED, max_flows=9), BOB)
+    assert hosts(book) == ["alice", "bob"], "another change makes no difference"
+    book.advance(0.2)
+    assert hosts(book) == ["bob"]
+    book.accept = True
+    book.advance(10)
+    assert hosts(book) == ["bob", "moved"]
+    switch.packet_in(1, E(100))
+    assert book.at("moved").packet_ins()
+
+
+@BOTH
+def test_an_old_controller_that_goes_is_not_called_again(version: int):
+    book, _ = scene(version, ALICE, BOB)
+    book.accept = False
+    book.adopt(MOVED, BOB)
+    book.at("alice").close()
+    book.accept = True
+    book.advance(9)
+    assert hosts(book) == ["bob", "moved"]
+    assert [dial.endpoint.host for dial in book.attempts].count("alice") == 1
+
+
+@BOTH
+def test_back_to_the_old_address_while_it_is_still_connected(version: int):
+    book, _ = scene(version, ALICE, BOB)
+    a = book.at("alice")
+    book.accept = False
+    book.adopt(MOVED, BOB)
+    book.adopt(ALICE, BOB)
+    book.advance(60)
+    assert book.at("alice") is a and states(book) == ["active", "active"]
+
+
+@BOTH
+def test_a_controller_that_nobody_replaces_goes_at_once(version: int):
+    two = with_segment(ALICE, controllers=(endpoint("alice"), endpoint("alice2")))
+    book, _ = scene(version, two, BOB)
+    book.adopt(ALICE, BOB)
+    assert hosts(book) == ["alice", "bob"]
+    book.adopt(with_segment(ALICE, controllers=()), BOB)
+    assert hosts(book) == ["bob"]
+
+
+@BOTH
+def test_an_old_controller_does_not_come_back_with_its_switch(version: int):
+    book, switch = scene(version, ALICE, BOB)
+    book.accept = False
+    book.adopt(MOVED, BOB)
+    switch.close()
+    book.accept = True
+    book.switch(version)
+    assert hosts(book) == ["bob", "moved"]
