@@ -15,6 +15,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -113,6 +114,10 @@ class Slots:
                 self.taken.add(self._last)
                 return self._last
         return 0
+
+    def reserve(self, slots: Iterable[int]) -> None:
+        """Keep slots from being given out: what an earlier run of VMOC had, until a dump shows what is left of it."""
+        self.taken.update(slots)
 
     @property
     def full(self) -> bool:

@@ -157,7 +157,7 @@ class Mux:
         switch = self._switches.get(key)
         if switch is None:
             switch = self._switches[key] = Switch(self._hub, found.dpid, session.native_vlan)
-            switch.reserved_tags = self._restoring.reserved_tags(key)
+            self._restoring.reserve(switch)
         session.features = features
         if switch.session is None:
             self._join(session, switch, now)

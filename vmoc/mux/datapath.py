@@ -86,7 +86,9 @@ class VirtualDatapath:
         self.state = State.PENDING
         self.since = now
         self.tag = switch.allocate_tag() if kept is None else kept.tag
-        self.slot = switch.metadata_slots.allocate() if switch.pipeline.sharing else 0
+        self.slot = 0
+        if switch.pipeline.sharing:
+            self.slot = switch.metadata_slots.allocate() if kept is None else kept.metadata_slot
         self.notes = hub.journal.notes(kept.handle if kept is not None else 0)
         self.restored = kept is not None
         """Back from the journal, and the switch has not shown yet what is true of it."""
@@ -229,6 +231,7 @@ class VirtualDatapath:
             flows.last_serial,
             self.groups.slot,
             self.groups.last_number,
+            self.slot,
             self.owner.id,
             {entry.serial: (entry.identity, entry.data, entry.floods) for entry in flows.by_serial.values()},
             self.groups.kept(),

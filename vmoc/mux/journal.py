@@ -15,7 +15,7 @@ Rules of this file:
 Every record: kind 1, handle 4 (the virtual datapath), then by kind
 
     DATAPATH  dpid 8, native VLAN 2, VLAN 2, tag 2, version 1, hides tag 1, presented dpid 8, last serial 8,
-              slot 2, last group number 4, length 2, slice id
+              slot 2, last group number 4, slot in the metadata 2, length 2, slice id
     FLOW      serial 8, floods 1, length 2, length 2, identity, FLOW_MOD    | FORGET serial 8
     ACTIONS   serial 8, floods 1, length 2, FLOW_MOD                        | EMPTY
     SLOT      slot 2
@@ -34,7 +34,7 @@ from struct import error as StructError
 from typing import Final, Protocol
 
 _HEAD: Final = Struct("!BI")
-_DATAPATH: Final = Struct("!BIQHHHBBQQHIH")
+_DATAPATH: Final = Struct("!BIQHHHBBQQHIHH")
 FLOW: Final = Struct("!BIQBHH")
 _ACTIONS: Final = Struct("!BIQBH")
 _SERIAL: Final = Struct("!BIQ")
@@ -69,6 +69,7 @@ class Kept:
     serial: int
     slot: int
     number: int
+    metadata_slot: int
     owner: str
     flows: dict[int, tuple[bytes, bytes, bool]] = field(default_factory=dict)
     """Serial -> identity, the controller's FLOW_MOD, whether it floods; the latest last."""
@@ -106,6 +107,7 @@ class Kept:
                 self.serial,
                 self.slot,
                 self.number,
+                self.metadata_slot,
                 len(owner),
             ),
             owner,
@@ -275,13 +277,14 @@ def replay(batches: Iterable[bytes]) -> list[Kept]:
 def _replay(found: dict[int, Kept], batch: bytes, at: int) -> int:
     kind, handle = _HEAD.unpack_from(batch, at)
     if kind == DATAPATH:
-        _, _, dpid, native, vlan, tag, version, hides, shown, serial, slot, number, length = _DATAPATH.unpack_from(
-            batch, at
-        )
+        fields = _DATAPATH.unpack_from(batch, at)
+        _, _, dpid, native, vlan, tag, version, hides, shown, serial, slot, number, metadata_slot, length = fields
         at += _DATAPATH.size
         owner = _piece(batch, at, length).decode()
         found.pop(handle, None)
-        found[handle] = Kept(handle, dpid, native, vlan, tag, version, bool(hides), shown, serial, slot, number, owner)
+        found[handle] = Kept(
+            handle, dpid, native, vlan, tag, version, bool(hides), shown, serial, slot, number, metadata_slot, owner
+        )
         return at + int(length)
     if kind == GONE:
         found.pop(handle, None)
@@ -346,4 +349,4 @@ def _numbers(batch: bytes, at: int) -> tuple[frozenset[int], int]:
 
 
 def _nobody() -> Kept:
-    return Kept(0, 0, 0, 0, 0, 0, False, 0, 0, 0, 0, "")
+    return Kept(0, 0, 0, 0, 0, 0, False, 0, 0, 0, 0, 0, "")

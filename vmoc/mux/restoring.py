@@ -25,15 +25,17 @@ class Restoring:
 
     def __init__(self, journal: Journal, kept: Iterable[Kept], slices: Mapping[str, Slice]) -> None:
         self._journal = journal
-        self._waiting: dict[tuple[int, int], dict[int, Kept]] = {}
+        self._waiting: dict[tuple[int, int], dict[tuple[int, str], Kept]] = {}
+        """By switch; and there by VLAN and slice, several of which may have one VLAN."""
         every = list(kept)
         journal.restore(every)
         for one in every:
             if not one.disowned:
-                replaced = self._waiting.setdefault(one.key, {}).get(one.vlan)
+                waiting = self._waiting.setdefault(one.key, {})
+                replaced = waiting.get((one.vlan, one.owner))
                 if replaced is not None:
                     journal.disown(replaced.handle)
-                self._waiting[one.key][one.vlan] = one
+                waiting[one.vlan, one.owner] = one
         self.leave([one.owner for one in every if not _enabled(slices.get(one.owner))])
 
     def leave(self, owners: Collection[str]) -> None:
@@ -41,30 +43,31 @@ class Restoring:
         if not self._waiting or not owners:
             return
         for waiting in self._waiting.values():
-            for vlan, one in list(waiting.items()):
+            for place, one in list(waiting.items()):
                 if one.owner in owners:
-                    del waiting[vlan]
+                    del waiting[place]
                     self._journal.disown(one.handle)
 
     def claim(self, switch: Switch, owner: Slice, segment: Segment) -> Kept | None:
         """What a virtual datapath had, if it is the same as before."""
-        waiting = self._waiting.get(switch.key)
-        one = waiting.get(segment.vlan) if waiting else None
-        if one is None or waiting is None:
+        waiting = self._waiting.get(switch.key, {})
+        one = waiting.get((segment.vlan, owner.id))
+        if one is None:
             return None
         same = (
-            not switch.pipeline.sharing  # whose slots are given out anew
-            and one.owner == owner.id
+            bool(one.metadata_slot) is switch.pipeline.sharing
             and one.version == switch.version
             and one.hides_tag is (switch.native or segment.presentation is Presentation.TRANSPARENT)
             and one.presented_dpid == presented_dpid(segment, switch.dpid)
             and one.tag not in switch.by_tag
         )
-        return waiting.pop(segment.vlan) if same else None
+        return waiting.pop((segment.vlan, owner.id)) if same else None
 
-    def reserved_tags(self, key: tuple[int, int]) -> set[int]:
-        """Tags in entries that a switch may hold: not to be given to others before it is reconciled."""
-        return {one.tag for one in self._waiting.get(key, {}).values()} | {one.tag for one in self._journal.left(key)}
+    def reserve(self, switch: Switch) -> None:
+        """Tags and slots in entries that a switch may hold are not to be given to others before it is reconciled."""
+        every = [*self._waiting.get(switch.key, {}).values(), *self._journal.left(switch.key)]
+        switch.reserved_tags = {one.tag for one in every}
+        switch.metadata_slots.reserve({one.metadata_slot for one in every} - {0})
 
     def arrived(self, switch: Switch) -> None:
         """The virtual datapaths of a switch exist: what is left has to be cleaned up."""

@@ -143,11 +143,11 @@ class Tenancy:
     def _create(self, switch: Switch, owner: Slice, segment: Segment, now: float) -> None:
         attachment = segment.attachment(switch.dpid)
         assert attachment is not None, "only segments on the switch are wanted"
-        if switch.pipeline.sharing and switch.metadata_slots.full:
+        kept = self._restoring.claim(switch, owner, segment)
+        if kept is None and switch.pipeline.sharing and switch.metadata_slots.full:
             switch.held_out |= {(segment.vlan, owner.id)}
             self._report_held_out(switch, segment.vlan, owner.id, "all slots of the switch are in use")
             return
-        kept = self._restoring.claim(switch, owner, segment)
         datapath = VirtualDatapath(self._hub, switch, owner, segment, attachment, now, kept)
         datapath.adoption = self._adoption
         switch.held_out -= {(segment.vlan, owner.id)}
