@@ -194,6 +194,23 @@ class Registry:
         return self.snapshot
 
 
+def follow(base: Snapshot, put: Iterable[Slice], drop: Iterable[str]) -> Snapshot:
+    """The snapshot after a change that another registry has planned and adopted.
+
+    Raises ``PlanRejectedError`` when it cannot be made from ``base``: the two have come apart.
+    """
+    draft, todo = _Draft(base, sharing=True), list(put)
+    for name in (*drop, *(one.id for one in todo if one.id in base.slices)):
+        if name not in base.slices:
+            raise PlanRejectedError(f"slice {name} is to be removed and is not there")
+        draft.remove(base.slices[name])
+    for one in todo:
+        draft.add(one)
+    if draft.conflicts:
+        raise PlanRejectedError(draft.conflicts[0].text)
+    return draft.finish()
+
+
 class _Draft:
     """A snapshot being made: copies what it touches, once, and shares the rest."""
 

@@ -21,7 +21,7 @@ from vmoc.mux.adopting import Adopting
 from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
 from vmoc.mux.datapath import State, VirtualDatapath
-from vmoc.mux.effects import Output
+from vmoc.mux.effects import Output, SwitchForgotten
 from vmoc.mux.hub import Hub
 from vmoc.mux.journal import Kept
 from vmoc.mux.link import LinkState
@@ -101,10 +101,14 @@ class Mux:
 
     # -- south -------------------------------------------------------------------------------------
 
-    def south_opened(self, cid: int, peer: str, native_vlan: int, now: float) -> None:
-        """A switch connected; ``native_vlan`` 0 on an ordinary listener."""
-        self._south[cid] = session = SouthSession(self._hub, self, cid, peer, native_vlan, now)
-        session.report(Kind.SWITCH_CONNECTED, "a switch connected")
+    def south_opened(self, cid: int, peer: str, native_vlan: int, now: float, version: int = 0) -> None:
+        """A switch connected; ``native_vlan`` 0 on an ordinary listener.
+
+        ``version``: a ``Reception`` has welcomed it and agreed on that one; its FEATURES_REPLY comes next.
+        """
+        self._south[cid] = session = SouthSession(self._hub, self, cid, peer, native_vlan, now, version)
+        if not version:
+            session.report(Kind.SWITCH_CONNECTED, "a switch connected")
         if self._draining:
             session.fail("shutting down", now)
 
@@ -245,6 +249,7 @@ class Mux:
             doomed += sorted(known, key=lambda switch: (switch.holds_something, switch.since))[:excess]
         for switch in doomed:
             del self._switches[switch.key]
+            self._hub.effect(SwitchForgotten(switch.key))
             for datapath in switch.datapaths.values():
                 self._links.drop_all(datapath, now)
                 datapath.end_notes()

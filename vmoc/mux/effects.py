@@ -80,6 +80,27 @@ class SwitchVanished:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Only from ``Reception``: give the connection, as it is, to whoever serves the switch of ``key``.
+
+    ``version`` was agreed on; ``data`` is the FEATURES_REPLY and all that came
+    after it, to be told to ``Mux.south_data`` first.
+    """
+
+    cid: int
+    key: tuple[int, int]
+    version: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchForgotten:
+    """Nothing is kept of the switch of ``key`` any more: whoever gets it next may be another mux."""
+
+    key: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorInput:
     """For the os-ken mirror: one whole message of the switch that belongs to the operator.
 
@@ -92,7 +113,17 @@ class OperatorInput:
 
 
 Effect = (
-    Dial | AbandonDial | Close | PauseReading | ResumeReading | Report | SwitchAppeared | SwitchVanished | OperatorInput
+    Dial
+    | AbandonDial
+    | Close
+    | PauseReading
+    | ResumeReading
+    | Report
+    | SwitchAppeared
+    | SwitchVanished
+    | OperatorInput
+    | HandOver
+    | SwitchForgotten
 )
 
 

@@ -29,6 +29,7 @@ class Phase(Enum):
     HELLO = auto()
     FEATURES = auto()
     PROBING = auto()
+    HANDED = auto()
     JOINED = auto()
     CLOSED = auto()
 
@@ -46,21 +47,25 @@ class Host(Protocol):
 class SouthSession:
     """The controller's side of one connection."""
 
-    def __init__(self, hub: Hub, host: Host, cid: int, peer: str, native_vlan: int, now: float) -> None:
+    def __init__(
+        self, hub: Hub, host: Host, cid: int, peer: str, native_vlan: int, now: float, version: int = 0
+    ) -> None:
+        """``version`` is given when somebody else has said HELLO, agreed on it and asked for the features."""
         self.hub = hub
         self.host = host
         self.cid = cid
         self.peer = peer
         self.native_vlan = native_vlan
-        self.phase = Phase.HELLO
-        self.version = 0
+        self.phase = Phase.FEATURES if version else Phase.HELLO
+        self.version = version
         self.switch: Switch | None = None
         self.frames = FrameBuffer()
         self.heard = now
         self.features = b""
         self._missed = 0
         self._kept: list[bytes] = []
-        hub.writes[cid].append(header.hello(max(hub.versions), hub.versions))
+        if not version:
+            hub.writes[cid].append(header.hello(max(hub.versions), hub.versions))
         self._alarm: Alarm = hub.clock.at(now + hub.timers.handshake, self._expired)
 
     def receive(self, data: bytes, now: float) -> None:
@@ -75,6 +80,9 @@ class SouthSession:
             for index, message in enumerate(messages):
                 if self.phase is Phase.JOINED and self.switch is not None:
                     self.switch.receive(messages[index:], now)
+                    break
+                if self.phase is Phase.HANDED:
+                    self._kept += messages[index:]
                     break
                 try:
                     self._early(message, now)
@@ -132,6 +140,14 @@ class SouthSession:
     def hold(self, now: float) -> None:
         """Another connection has this DPID: wait until it is known whether that one lives."""
         self.phase = Phase.PROBING
+
+    def hand_over(self) -> None:
+        """Somebody else serves the switch: answer nothing from now on, and keep what has been read already."""
+        self.phase = Phase.HANDED
+
+    def unhandled(self) -> bytes:
+        """Everything read since ``hand_over``."""
+        return b"".join((*self._kept, self.frames.rest))
 
     def join(self, switch: Switch, now: float) -> list[bytes]:
         """The connection is the switch's from now on; returns what came while it was held."""

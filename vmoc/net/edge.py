@@ -19,6 +19,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from vmoc.events import Event
@@ -27,12 +28,14 @@ from vmoc.mux.effects import (
     Close,
     Dial,
     Effect,
+    HandOver,
     OperatorInput,
     Output,
     PauseReading,
     Report,
     ResumeReading,
     SwitchAppeared,
+    SwitchForgotten,
     SwitchVanished,
 )
 from vmoc.net.wire import Wire
@@ -48,7 +51,7 @@ _TIMER_SLACK: Final = 0.001
 class Core(Protocol):
     """What the edge needs of ``vmoc.mux.core.Mux``. Times are seconds of ``time.monotonic``."""
 
-    def south_opened(self, cid: int, peer: str, native_vlan: int, now: float) -> None: ...
+    def south_opened(self, cid: int, peer: str, native_vlan: int, now: float, version: int = 0) -> None: ...
     def south_data(self, cid: int, data: bytes, now: float) -> None: ...
     def south_closed(self, cid: int, why: str, now: float) -> None: ...
     def dialled(self, link: int, cid: int, now: float) -> None: ...
@@ -122,7 +125,11 @@ class Edge:
             SwitchAppeared: self._to_mirror,
             SwitchVanished: self._to_mirror,
             OperatorInput: self._to_mirror,
+            HandOver: self._hand_over,
+            SwitchForgotten: self._forgotten,
         }
+        self._receive: Callable[[Wire, HandOver], None] | None = None
+        self._forget: Callable[[SwitchForgotten], None] | None = None
 
     # ---- wiring ------------------------------------------------------------------------------------------------------
 
@@ -133,6 +140,17 @@ class Edge:
     def use_mirror(self, mirror: Callable[[Mirrored], None] | None) -> None:
         """Name who receives what os-ken applications may see."""
         self._mirror = mirror
+
+    def use_receiver(self, receive: Callable[[Wire, HandOver], None]) -> None:
+        """Name who gets connections that are handed over: reading is paused, and the core does not know them any more.
+
+        ``HandOver.data`` is then all that was read.
+        """
+        self._receive = receive
+
+    def use_forgetter(self, forget: Callable[[SwitchForgotten], None]) -> None:
+        """Name who wants to know what the core has forgotten."""
+        self._forget = forget
 
     def use_journal(self, records: Records) -> None:
         """Name where the journal goes; until then it goes nowhere."""
@@ -303,6 +321,16 @@ class Edge:
 
     def _report(self, effect: Report) -> None:
         self.report(effect.event)
+
+    def _hand_over(self, effect: HandOver) -> None:
+        wire = self.wires.get(effect.cid)
+        if wire is not None and self._receive is not None:
+            rest = wire.let_go()
+            self._receive(wire, replace(effect, data=effect.data + rest) if rest else effect)
+
+    def _forgotten(self, effect: SwitchForgotten) -> None:
+        if self._forget is not None:
+            self._forget(effect)
 
     def _to_mirror(self, effect: Mirrored) -> None:
         if self._mirror is not None:

@@ -39,6 +39,14 @@ class Listening:
     tls: ssl.SSLContext | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """What another process has learnt of a switch that it hands over: see ``effects.HandOver``."""
+
+    version: int
+    data: bytes
+
+
 class SouthWire(Wire):
     """A switch's connection."""
 
@@ -46,15 +54,21 @@ class SouthWire(Wire):
     high = SOUTH_HIGH
     most_unsent = SOUTH_MOST
 
-    def __init__(self, edge: Edge, peer: str, native_vlan: int) -> None:
+    def __init__(self, edge: Edge, peer: str, native_vlan: int, welcomed: Welcomed | None = None) -> None:
         super().__init__(edge)
-        self._peer = peer
-        self._native_vlan = native_vlan
+        self.peer = peer
+        self.native_vlan = native_vlan
+        self._welcomed = welcomed
 
     def opened(self, transport: asyncio.Transport) -> None:
         self.cid = self.edge.register(self)
         self._feed = self.edge.core.south_data
-        self.edge.core.south_opened(self.cid, self._peer, self._native_vlan, monotonic())
+        welcomed, self._welcomed = self._welcomed, None
+        if welcomed is None:
+            self.edge.core.south_opened(self.cid, self.peer, self.native_vlan, monotonic())
+        else:
+            self.edge.core.south_opened(self.cid, self.peer, self.native_vlan, monotonic(), welcomed.version)
+            self._feed(self.cid, welcomed.data, monotonic())
 
     def lost(self, why: str) -> None:
         self.edge.core.south_closed(self.cid, why, monotonic())
@@ -147,6 +161,20 @@ class Listener:
     def _refuse(self, reason: str, message: str, peer: str) -> None:
         self._edge.report(
             Event(Kind.SWITCH_REFUSED, reason=reason, message=message, detail={"peer": peer, "listener": str(self)})
+        )
+
+
+async def take_over(edge: Edge, connection: socket.socket, peer: str, native_vlan: int, welcomed: Welcomed) -> None:
+    """Serve a switch whose connection another process has accepted."""
+    connection.setblocking(False)
+    wire = SouthWire(edge, peer, native_vlan, welcomed)
+    try:
+        await edge.loop.connect_accepted_socket(lambda: wire, connection)
+    except (OSError, ValueError) as exc:
+        connection.close()
+        why = reasons.why_failed(exc)
+        edge.report(
+            Event(Kind.SWITCH_REFUSED, reason="connection", message=f"switch {peer}: {why}", detail={"peer": peer})
         )
 
 

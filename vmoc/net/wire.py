@@ -203,6 +203,17 @@ class Wire(asyncio.Protocol):
         else:
             transport.close()
 
+    def let_go(self) -> bytes:
+        """Somebody else is going to read on: stop, and return what has been read and not been handed to the core.
+
+        The transport is the caller's from now on; the core hears no more of it.
+        """
+        rest = self._rest
+        self._end()
+        if self.transport is not None:
+            self.transport.pause_reading()
+        return rest
+
     def overflow(self) -> None:
         """The peer does not read what it is sent: give it up before it eats the memory."""
         size = self.unsent()

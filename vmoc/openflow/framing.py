@@ -26,6 +26,11 @@ class FrameBuffer:
         return len(self._rest)
 
     @property
+    def rest(self) -> bytes:
+        """The beginning of a message whose end is not here yet."""
+        return bytes(self._rest)
+
+    @property
     def begun(self) -> int | None:
         """Type of the message of which only the beginning is here; None when less than two bytes are."""
         return self._rest[1] if len(self._rest) >= 2 else None

@@ -29,6 +29,7 @@ from vmoc.mux.effects import (
     Report,
     ResumeReading,
     SwitchAppeared,
+    SwitchForgotten,
     SwitchVanished,
 )
 from vmoc.mux.journal import Kept, replay
@@ -363,6 +364,7 @@ class Playbook:
     events: list[Event] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     operator: list[Any] = field(default_factory=list)
+    forgotten: list[SwitchForgotten] = field(default_factory=list)
     dials: list[Dialling] = field(default_factory=list)
     attempts: list[Dialling] = field(default_factory=list)
     ends: dict[int, End] = field(default_factory=dict)
@@ -446,8 +448,8 @@ class Playbook:
             assert end.paused is isinstance(effect, ResumeReading)
             end.paused = not end.paused
         else:
-            assert isinstance(effect, OperatorInput | SwitchAppeared | SwitchVanished)
-            self.operator.append(effect)
+            assert isinstance(effect, OperatorInput | SwitchAppeared | SwitchVanished | SwitchForgotten)
+            (self.forgotten if isinstance(effect, SwitchForgotten) else self.operator).append(effect)
 
     def settle(self) -> None:
         """Until nothing moves any more, at this moment."""

@@ -1,0 +1,79 @@
+"""What parent and workers tell each other survives the way, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import Counter
+from types import MappingProxyType
+
+import pytest
+
+from vmoc.daemon.rack import BusyError, NotKnownError
+from vmoc.daemon.workers.messages import Asked, Changed, Handed, Happened, MessageError, Raised, pack, unpack
+from vmoc.errors import VmocError
+from vmoc.events import Event, Kind
+from vmoc.model import Attachment, Endpoint, Limits, Origin, Policy, Segment, Slice, Timers
+from vmoc.mux.effects import HandOver, OperatorInput, SwitchAppeared
+from vmoc.status import Connection, Lifecycle, SliceStatus, Usage
+
+RICH = Slice(
+    "alice",
+    (
+        Segment(
+            101, (Endpoint("tcp", "::1", 6653),), attachments=(Attachment(1, frozenset({1}), {1: frozenset({7})}),)
+        ),
+        Segment(102, attachments=(Attachment(2, None, MappingProxyType({})),)),
+    ),
+    Limits(max_flows=3),
+    MappingProxyType({"owner": "a"}),
+    origin=Origin.API,
+    expire_time=1.5,
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Changed(3, (RICH, Slice("bob")), ("carol",)),
+        Handed(7, "198.51.100.1:4", HandOver(1, (0xAA, 101), 4, b"\4\6")),
+        Happened((Event(Kind.REFUSED, slice="a", detail={"rule": "x"}, raw=b"\1"), OperatorInput((1, 0), b"x")), 2),
+        Event(Kind.SWITCH_UP),
+        SwitchAppeared((1, 0), 4, b"f", (b"p",), "peer"),
+        Asked(1, "switches", ("", 10), {"timeout": 5.0}, 5.0),
+        (Policy(), Timers(), Usage(1, 2)),
+        SliceStatus("a", True, (), {Lifecycle.ACTIVE: 1}),
+        Counter({("a", "b"): 2}),
+        Connection(1, "a", 2, 3, 4, 5, "tcp:h:1", "active", 1.0, None, "", None, 0, "1.0", "equal", False),
+    ],
+)  # fmt: skip
+def test_what_is_written_is_read(message: object):
+    assert unpack(pack(message)) == message
+
+
+def test_errors_come_back_as_what_they_were():
+    busy = Raised.of(BusyError("try later", 0.25))
+    error = unpack(pack(busy)).error()
+    assert type(error) is BusyError and str(error) == "try later" and error.retry_after == 0.25
+    assert type(Raised.of(NotKnownError("no")).error()) is NotKnownError
+
+
+@pytest.mark.parametrize(("module", "name"), [("os", "system"), ("vmoc.model", "Slice"), ("vmoc.errors", "nothing")])
+def test_only_errors_of_vmoc_are_raised(module: str, name: str):
+    with pytest.raises(MessageError):
+        Raised(module, name, "", {}).error()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize("data", [pickle.dumps(Evil()), pickle.dumps(eval), b"", b"\x80\x05nonsense", pack(RICH)[:-3]])
+def test_anything_else_is_refused(data: bytes):
+    with pytest.raises(MessageError):
+        unpack(data)
+
+
+def test_the_error_is_one_of_vmocs():
+    assert issubclass(MessageError, VmocError)
