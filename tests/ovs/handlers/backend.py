@@ -148,6 +148,8 @@ class Container(Netns):
     def traces(self) -> list[str]:
         mounted = Path("/proc/self/mounts").read_text().splitlines()
         found = [line for line in mounted if any(self.instance(name) in line for name in self.names)]
+        for name in self.names:
+            found += [str(one) for one in Path("/sys/fs/cgroup").glob(f"**/vmoc/{self.instance(name)}")]
         for path in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 if any(f"VMOC_SLIVER={self.instance(name)}".encode() in path.read_bytes() for name in self.names):
@@ -164,4 +166,4 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-BACKENDS = {"netns": Netns}
+BACKENDS = {"netns": Netns, "container": Container}

@@ -66,3 +66,12 @@ def _end_when_asked(child: subprocess.Popen[bytes], run: Run, done: threading.Ev
     while not done.wait(0.01):
         if run.stop.asked:
             child.kill()
+
+
+def call_module(module: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the module answers."""
+    command = [sys.executable, str(DIRECT), module, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

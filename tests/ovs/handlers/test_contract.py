@@ -164,7 +164,8 @@ def test_a_failing_command_fails_the_create_and_undoes_it(backend: BackEnd, quic
     ended = processor.wait(processor.create(encode(spec)).id, WAIT)
     assert ended.state is OperationState.FAILED and ended.failure is not None
     assert (ended.failure.kind, ended.failure.rc) == (FailureKind.TASK, 3)
-    assert ended.failure.message == "command 1 ended with 3: why" and ended.failure.host == "here"
+    assert ended.failure.message.startswith("command 1 ended with 3: ") and ended.failure.host == "here"
+    assert "why" in ended.failure.message
     assert processor.slivers() == [] and backend.traces() == []
 
 

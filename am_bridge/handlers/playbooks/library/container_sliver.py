@@ -5,6 +5,7 @@ As with ``netns_sliver`` everything carries the instance's name::
     namespace      vmoc-SLIVER-HASH, with cards, management link and nftables table as there
     files          /var/lib/vmoc/netns/vmoc-SLIVER-HASH/: root (its file system), console.log, what we must remember
     first process  has VMOC_SLIVER=vmoc-SLIVER-HASH in its environment
+    limits         control groups vmoc/vmoc-SLIVER-HASH
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_limits import Group
 from ansible.module_utils.container_root import Root, merge_accounts
-from ansible.module_utils.container_start import UIDS, start
+from ansible.module_utils.container_start import UIDS, make_network, start
 from ansible.module_utils.sliver_namespace import COMMAND_LIMIT, FIRST_UID, PATIENCE, Sliver
 from ansible.module_utils.sliver_verbs import act, arguments
 
@@ -31,6 +34,7 @@ description: Makes, changes, removes and looks at a container with cards on an O
 MARK = "VMOC_SLIVER"
 COMMANDS = "var/lib/vmoc/commands"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TERM": "linux"}
+MAX_PROCESSES = 4096
 MAX_CONSOLE = 1 << 20
 """Bytes kept of the console when the container is started again."""
 
@@ -45,6 +49,9 @@ class Container(Sliver):  # type: ignore[misc]
         # Neighbours do not share user ids: what escapes one container finds nothing of its own in another.
         self.root = Root(os.path.join(self.folder, "root"), (1 << 20) + int(self.hash, 16) % (1 << 13) * UIDS)
         self.console = os.path.join(self.folder, "console.log")
+        self.group = Group(self.name)
+        limits = (self.spec["memory_mib"], self.spec["vcpus"], MAX_PROCESSES)
+        self.limits: dict[str, dict[str, str]] = self.group.wanted(*limits)
         self.hostname: str = self.spec["hostname"] or self.spec["sliver_id"]
 
     # -- files ---------------------------------------------------------------------------------------------------------
@@ -55,7 +62,7 @@ class Container(Sliver):  # type: ignore[misc]
             self.changed = True
             if self.module.check_mode:
                 return
-            os.makedirs(self.folder, mode=0o711, exist_ok=True)
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
             try:
                 self.root.build(archive)
             except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -110,6 +117,14 @@ class Container(Sliver):  # type: ignore[misc]
         except OSError as error:
             self.fail(f"/{path} of the container cannot be written: {error.strerror}")
 
+    def make_namespace(self) -> None:
+        if self.module.check_mode:
+            self.changed = True
+            return
+        attach = partial(self.change, "ip", "netns", "attach", self.name)
+        if reason := make_network(self.root.first_uid, lambda pid: attach(str(pid))):
+            self.fail(f"the container's network cannot be made: {reason}")
+
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def first_process(self) -> int:
@@ -134,9 +149,9 @@ class Container(Sliver):  # type: ignore[misc]
         if self.module.check_mode:
             return
         self.shorten_console()
+        self.group.set(self.limits)
         environment = {**ENVIRONMENT, "container": "vmoc", MARK: self.name}
-        words = (self.name, self.root.path, self.hostname, self.console, self.root.first_uid, environment)
-        if reason := start(*words):
+        if reason := start(self.name, self.root.path, self.hostname, self.console, environment, self.group.join):
             self.fail(f"the container cannot be started: {reason}")
 
     def shorten_console(self) -> None:
@@ -149,6 +164,8 @@ class Container(Sliver):  # type: ignore[misc]
                 file.truncate()
 
     def run_commands(self) -> None:
+        if not self.module.check_mode and self.group.set(self.limits):
+            self.changed = True
         self.ensure_running()
         if self.state().get("booted") or self.module.check_mode:
             return
@@ -171,6 +188,7 @@ class Container(Sliver):  # type: ignore[misc]
                 stdout=console,
                 stderr=console,
                 env=ENVIRONMENT,
+                preexec_fn=self.group.join,
                 check=False,
             )
             end = console.seek(0, os.SEEK_END)
@@ -199,6 +217,12 @@ class Container(Sliver):  # type: ignore[misc]
             send(left, signal.SIGKILL)
             time.sleep(0.01)
 
+    def remove(self) -> list[str]:
+        left: list[str] = super().remove()
+        if not self.module.check_mode:
+            self.changed |= self.group.remove(PATIENCE)
+        return [*left, *(f"cgroup:{path}" for path in self.group.left())]
+
     # -- what it is like -----------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
@@ -206,7 +230,8 @@ class Container(Sliver):  # type: ignore[misc]
             self.problems.append("its first process does not run; start it, or reboot")
         result: dict[str, Any] = super().describe()
         if result["state"] != "absent":
-            result["facts"] = {**result["facts"], "console": self.console}
+            limited = self.group.in_force(self.limits)
+            result["facts"] = {**result["facts"], "console": self.console, "limits": limited}
         return result
 
     def count_processes(self) -> int:

@@ -6,11 +6,13 @@ a path; so paths are walked step by step, and no link is followed.
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import stat
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -96,17 +98,23 @@ class Root:
 
     def _unpack(self, archive: str, place: str) -> None:
         """Names and links that lead out of the archive are refused by tarfile; devices are left out."""
-        with tarfile.open(archive) as opened:
-            for member in opened:
-                if member.isdev():
-                    continue
-                member = tarfile.tar_filter(member, place)
-                opened.extract(member, place, set_attrs=True, numeric_owner=True, filter="fully_trusted")
-                path = os.path.join(place, member.name)
-                uid, gid = (self.first_uid + min(one, 65534) for one in (member.uid, member.gid))
-                os.chown(path, uid, gid, follow_symlinks=False)
-                if not member.issym() and not member.islnk():
-                    os.chmod(path, member.mode & 0o7777)  # chown takes the set-user-id bit away
+        try:
+            with tarfile.open(archive) as opened:
+                self._extract(opened, place)
+        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise ValueError(f"{archive}: {error}") from None
+
+    def _extract(self, opened: tarfile.TarFile, place: str) -> None:
+        for member in opened:
+            if member.isdev():
+                continue
+            mode, member = member.mode, tarfile.tar_filter(member, place)
+            opened.extract(member, place, set_attrs=True, numeric_owner=True, filter="fully_trusted")
+            path = os.path.join(place, member.name)
+            uid, gid = (self.first_uid + min(one, 65534) for one in (member.uid, member.gid))
+            os.chown(path, uid, gid, follow_symlinks=False)
+            if not member.issym() and not member.islnk():
+                os.chmod(path, mode & 0o7777)  # with what the filter and chown took away: sudo, /tmp
 
     def _compose(self, place: str) -> None:
         busybox = shutil.which("busybox", path="/bin:/usr/bin:/sbin:/usr/sbin") or ""

@@ -1,17 +1,20 @@
 """Starts a container: the first process of new namespaces, with nothing of the host but its kernel.
 
-Its user namespace is entered last, so that it owns none of the others: the
-container's root is an ordinary user to the kernel, and can change neither its
-cards' addresses nor its mounts nor its host name.
+Its user namespace owns the network namespace and is entered last, so that it
+owns none of the others: the container's root configures its cards, listens and
+sends as it likes, and is an ordinary user in all else, so that it can change
+neither its mounts nor its host name nor anything of the host.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import socket
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
@@ -23,18 +26,64 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s39
 UIDS = 65536
 """User ids of a container: its 0 is the host's ``first_uid``."""
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
-# Without capabilities in the network namespace a tenant still wants ping, and servers at ports below 1024.
-SYSCTLS = {"ping_group_range": "0 2147483647", "ip_unprivileged_port_start": "0"}
+_NS_GET_USERNS = 0xB701  # ioctl_ns(2)
+_DONE = "done"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def start(namespace: str, root: str, hostname: str, console: str, first_uid: int, environment: dict[str, str]) -> str:
-    """Run ``/sbin/init`` of ``root`` in that network namespace; "" once it runs, else why it does not."""
+def make_network(first_uid: int, attach: Callable[[int], None]) -> str:
+    """Have ``attach`` name a new network namespace, that of a process it is given; "" or why there is none.
+
+    Its user namespace is a new one, too, and lives as long as it: the
+    container's users, whose root is master of the cards and of nothing else.
+    """
+    told, alone, mapped = os.pipe(), os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        for end in (told[0], alone[0], mapped[1]):
+            os.close(end)
+        _guarded(told[1], lambda: _own_network(told[1], alone[1], mapped[0]))
+    for end in (told[1], alone[1], mapped[0]):
+        os.close(end)
+    try:
+        if os.read(alone[0], 1):
+            for kind in ("uid", "gid"):
+                with open(f"/proc/{child}/{kind}_map", "w") as file:
+                    file.write(f"0 {first_uid} {UIDS}\n")
+            os.write(mapped[1], b"x")
+        if text := os.read(told[0], 4096).decode(errors="replace").removeprefix(_DONE):
+            return text
+        attach(child)
+        return ""
+    finally:
+        for end in (told[0], alone[0], mapped[1]):
+            os.close(end)  # the child ends
+        os.waitpid(child, 0)
+
+
+def _own_network(told: int, alone: int, mapped: int) -> None:
+    _check(_libc.unshare(CLONE_NEWUSER), "make a user namespace")
+    os.write(alone, b"x")
+    if os.read(mapped, 1):
+        _check(_libc.unshare(CLONE_NEWNET), "make a network namespace")
+        os.write(told, _DONE.encode())
+        os.read(mapped, 1)
+    os._exit(0)
+
+
+def start(
+    namespace: str, root: str, hostname: str, console: str, environment: dict[str, str], join: Callable[[], None]
+) -> str:
+    """Run ``/sbin/init`` of ``root`` in that network namespace; "" once it runs, else why it does not.
+
+    ``join`` is called in the process that is to be its parent: it may take it into control groups.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _guarded(writer, lambda: _enclose(writer, namespace, root, hostname, console, first_uid, environment))
+        words = (writer, namespace, root, hostname, console, environment, join)
+        _guarded(writer, lambda: _enclose(*words))
     os.close(writer)
     with open(reader, "rb") as told:
         text = told.read(4096).decode(errors="replace")
@@ -43,36 +92,31 @@ def start(namespace: str, root: str, hostname: str, console: str, first_uid: int
 
 
 def _enclose(
-    told: int, namespace: str, root: str, hostname: str, console: str, first_uid: int, environment: dict[str, str]
+    told: int,
+    namespace: str,
+    root: str,
+    hostname: str,
+    console: str,
+    environment: dict[str, str],
+    join: Callable[[], None],
 ) -> None:
-    """In a child: make the namespaces, have the grandchild be the first process, give it its users."""
+    """In a child: make the namespaces, and have the grandchild be the first process."""
+    join()
     os.setsid()
     with open(f"/run/netns/{namespace}", "rb") as net:
+        users = fcntl.ioctl(net.fileno(), _NS_GET_USERNS)
         _check(_libc.setns(net.fileno(), CLONE_NEWNET), "enter the network namespace")
-    for name, value in SYSCTLS.items():
-        with suppress(OSError), open(f"/proc/sys/net/ipv4/{name}", "w") as file:
-            file.write(value)
+    with suppress(OSError), open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
+        file.write(f"0 {UIDS - 1}")  # every user may ping
     output = os.open(console, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWCGROUP
     _check(_libc.unshare(flags), "make namespaces")
-    alone, mapped = os.pipe(), os.pipe()
-    processes = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # the grandchild takes our root along
-    first = os.fork()
-    if first == 0:
-        for end in (alone[0], mapped[1]):
-            os.close(end)
-        _guarded(told, lambda: _become_init(root, hostname, output, alone[1], mapped[0], environment))
-    for end in (alone[1], mapped[0]):
-        os.close(end)
-    if os.read(alone[0], 1):
-        for kind in ("uid", "gid"):
-            number = os.open(f"{first}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC, dir_fd=processes)
-            os.write(number, f"0 {first_uid} {UIDS}\n".encode())
-        os.write(mapped[1], b"x")
+    if os.fork() == 0:
+        _guarded(told, lambda: _become_init(root, hostname, output, users, environment))
     os._exit(0)
 
 
-def _become_init(root: str, hostname: str, output: int, alone: int, mapped: int, environment: dict[str, str]) -> None:
+def _become_init(root: str, hostname: str, output: int, users: int, environment: dict[str, str]) -> None:
     _mount("", "/", "", MS_REC | MS_PRIVATE)
     _mount(root, root, "", MS_BIND)
     os.chdir(root)
@@ -95,10 +139,8 @@ def _become_init(root: str, hostname: str, output: int, alone: int, mapped: int,
     for end, descriptor in enumerate((os.open("/dev/null", os.O_RDONLY), output, output)):
         os.dup2(descriptor, end)
     os.setsid()
-    _check(_libc.unshare(CLONE_NEWUSER), "make a user namespace")
-    os.write(alone, b"x")
-    if not os.read(mapped, 1):
-        raise OSError(0, "give the container its users")
+    _check(_libc.setns(users, CLONE_NEWUSER), "enter the user namespace")
+    os.close(users)
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)

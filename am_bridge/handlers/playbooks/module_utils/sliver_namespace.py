@@ -126,13 +126,16 @@ class Sliver:
             self.fail(f"there is no bridge {self.bridge} on this host; see {self.kind}_bridge")
         self.ensure_files()
         if not self.exists():
-            self.change("ip", "netns", "add", self.name)
+            self.make_namespace()
         if self.links().get("lo", {}).get("operstate") not in ("UNKNOWN", "UP"):
             self.change("ip", "-n", self.name, "link", "set", "lo", "up")
         self.ensure_cards()
         self.ensure_routes()
         self.ensure_published()
         self.run_commands()
+
+    def make_namespace(self) -> None:
+        self.change("ip", "netns", "add", self.name)
 
     def ensure_cards(self) -> None:
         ports, links = self.ports(), self.links()

@@ -1,4 +1,4 @@
-"""The module behind the netns back-end, killed after each of its steps, and in check mode."""
+"""The modules behind the netns and container back-ends, killed after each of their steps, and in check mode."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from am_bridge.handlers.spec import PublishedPort, SliverSpec, User
 from tests.ovs.handlers.backend import KEY, Netns
 
 DIRECT = Path(__file__).with_name("direct.py")
-pytestmark = pytest.mark.parametrize("backend", ["netns"], indirect=True)
-PROGRAMS = ("ip", "ovs-vsctl", "nft")
+PROGRAMS = ("ip", "ovs-vsctl", "nft", "nsenter")
 LETHAL = """#!/bin/sh
 {program} "$@"
 status=$?
@@ -44,19 +43,10 @@ def call(
             )
             (folder / program).write_text(LETHAL.format(program=real, count=backend.folder / "count"))
             (folder / program).chmod(stat.S_IRWXU)
-    arguments = {
-        "verb": verb,
-        "spec": encode(spec),
-        "bridge": "br-int",
-        "ovs_rundir": str(backend.ovs.directory),
-        "commands": True,
-        "published_ports": "3100-3199",
-        "_ansible_check_mode": check,
-        **more,
-    }
+    arguments = {**backend.arguments, "verb": verb, "spec": encode(spec), "_ansible_check_mode": check, **more}
     path = f"{folder}:{os.environ['PATH']}" if deadly else os.environ["PATH"]
     done = subprocess.run(
-        [sys.executable, str(DIRECT), "netns_sliver", json.dumps(arguments)],
+        [sys.executable, str(DIRECT), backend.module, json.dumps(arguments)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -78,14 +68,14 @@ def spec(backend: Netns) -> SliverSpec:
 
 @pytest.mark.slow
 def test_killed_after_any_step_a_delete_leaves_nothing_and_a_create_mends(backend: Netns, spec: SliverSpec) -> None:
-    step = 1
+    step, stride = 1, 1 if backend.kind == "netns" else 3  # most of a container's steps are a namespace's
     while call(backend, "create", spec, deadly=step) is None:
-        if step % 4 == 0:
+        if step % 4 == 1:
             mended = call(backend, "create", spec)
             assert mended is not None and mended["vmoc_result"]["state"] == "ready", mended
         gone = call(backend, "delete", spec)
         assert gone is not None and gone["vmoc_result"]["leftovers"] == [] and backend.traces() == [], step
-        step += 1
+        step += stride
     assert step > 12, "it has that many steps"
     whole = call(backend, "delete", spec)
     assert whole is not None and backend.traces() == []
@@ -106,7 +96,7 @@ def test_a_bridge_that_is_not_there(backend: Netns, spec: SliverSpec) -> None:
     answer = call(backend, "create", spec)
     backend.ovs.add_bridge("br-int", 1)
     assert answer is not None and answer["failed"]
-    assert answer["msg"] == "there is no bridge br-int on this host; see netns_bridge"
+    assert answer["msg"] == f"there is no bridge br-int on this host; see {backend.kind}_bridge"
 
 
 def test_cards_are_reported_where_the_uplink_ends(backend: Netns, spec: SliverSpec) -> None:
