@@ -2,24 +2,29 @@
 
 Behind VMOC each VLAN of each switch is a datapath of its own, so nothing is
 ever shared between slices. Tags are matched as they are seen and never
-changed. There is no spanning tree: a slice whose links form a loop needs its
-own controller.
+changed. Links that form a loop are found, and blocked, as soon as a frame goes
+round (``loop_guard``).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import sys
+import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from os_ken.base.app_manager import OSKenApp
-from os_ken.controller import ofp_event
+from os_ken.controller import event, ofp_event
 from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
+from os_ken.lib import hub
 
-from vmoc.apps.mac_table import UNTAGGED, MacTable, Station
+from vmoc.apps.loop_guard import LoopGuard
+from vmoc.apps.mac_table import UNTAGGED, MacTable, Station, vlan_of
 from vmoc.model import format_dpid
 
 LOG = logging.getLogger(__name__)
@@ -27,20 +32,30 @@ LOG = logging.getLogger(__name__)
 APPLICATION: Final = "vmoc.apps.learning_switch"  # not __name__, which may be __main__
 IDLE_TIMEOUT: Final = 60
 """Seconds after which an unused flow goes."""
+TICK: Final = 0.5
+"""Seconds between two looks at what is due."""
 
 _PRIORITY: Final = 100
 _OF10: Final = 1
 _NO_BUFFER: Final = 0xFFFFFFFF
 _OFPVID_PRESENT: Final = 0x1000
 _OFP_VLAN_NONE: Final = 0xFFFF  # OF1.0 5.2.3: no tag
+_MAX_PORT: Final = {1: 0xFF00, 4: 0xFFFFFF00}  # and no reserved one
 _ERRORS_LOGGED: Final = 5  # per datapath; the rest is counted
+
+
+class EventTick(event.EventBase):
+    """Time has passed."""
 
 
 @dataclass(slots=True)
 class _State:
     """What is known of one datapath."""
 
+    number: int
     table: MacTable = field(default_factory=MacTable)
+    vlan: int | None = None
+    """The tag its frames have (``UNTAGGED``: none), once one was seen."""
     errors: int = 0
 
 
@@ -54,6 +69,24 @@ class LearningSwitch(OSKenApp):
         self._idle_timeout = idle_timeout
         # By object, not by DPID: a datapath that reconnects may be here before its old connection is gone.
         self._states: dict[Any, _State] = {}
+        self._numbers = itertools.count(1)
+        self._by_number: dict[int, Any] = {}
+        self._guard = LoopGuard()
+        self._ending = threading.Event()
+
+    def start(self) -> None:
+        """Start the event loop and the clock."""
+        super().start()
+        self.threads.append(hub.spawn(self._run_clock))
+
+    def stop(self) -> None:
+        """End both."""
+        self._ending.set()
+        super().stop()
+
+    def _run_clock(self) -> None:
+        while not self._ending.wait(TICK):
+            self.send_event(self.name, EventTick())
 
     # ---- events -------------------------------------------------------------------------------------------------
 
@@ -63,10 +96,14 @@ class LearningSwitch(OSKenApp):
         datapath = ev.datapath
         if ev.state == MAIN_DISPATCHER:
             LOG.info("datapath %s connected, OpenFlow %#04x", format_dpid(datapath.id), datapath.ofproto.OFP_VERSION)
-            self._states[datapath] = _State()
+            state = self._states[datapath] = _State(next(self._numbers))
+            self._by_number[state.number] = datapath
+            self._guard.join(state.number, {port.port_no: "" for port in datapath.ports.values()})
             self._start_afresh(datapath)
-        elif self._states.pop(datapath, None) is not None:
+        elif (gone := self._states.pop(datapath, None)) is not None:
             LOG.info("datapath %s is gone", format_dpid(datapath.id))
+            del self._by_number[gone.number]
+            self._learn_anew(self._guard.leave(gone.number))
 
     @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
     def packet_in_handler(self, ev: Any) -> None:
@@ -77,15 +114,21 @@ class LearningSwitch(OSKenApp):
         if state is None:
             return
         in_port = message.in_port if datapath.ofproto.OFP_VERSION == _OF10 else message.match["in_port"]
-        verdict = state.table.frame(in_port, message.data, time.monotonic())
+        now = time.monotonic()
+        if state.vlan is None:
+            state.vlan = vlan_of(message.data)
+        if self._guard.ends(state.number, in_port, message.data, now):
+            self._free(message, in_port)
+            return
+        verdict = state.table.frame(in_port, message.data, now)
         for station in verdict.stale:
             self._delete_station(datapath, station)
         if verdict.flow is not None:
             self._add_flow(datapath, in_port, *verdict.flow, None if verdict.drop else verdict.port)
         if not verdict.drop:
             self._forward(message, in_port, verdict.port)
-        elif message.buffer_id != _NO_BUFFER:
-            self._packet_out(datapath, message.buffer_id, in_port, [], None)  # frees the buffer
+        else:
+            self._free(message, in_port)
 
     @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
     def port_status_handler(self, ev: Any) -> None:
@@ -97,8 +140,11 @@ class LearningSwitch(OSKenApp):
             return
         ofp = datapath.ofproto
         gone = message.reason == ofp.OFPPR_DELETE
-        down = bool(port.state & ofp.OFPPS_LINK_DOWN or port.config & ofp.OFPPC_PORT_DOWN)
-        if not (gone or down) or not state.table.forget_port(port.port_no):
+        if not (gone or not _carries(datapath, port)):
+            self._guard.port_up(state.number, port.port_no, "", time.monotonic())
+            return
+        self._learn_anew(self._guard.port_down(state.number, port.port_no))
+        if not state.table.forget_port(port.port_no):
             return
         if gone:
             # A match on a port that does not exist any more may be refused; starting afresh cannot be.
@@ -121,6 +167,30 @@ class LearningSwitch(OSKenApp):
                 *(format_dpid(message.datapath.id), message.type, getattr(message, "code", 0)),
                 "; further errors are not logged" if state.errors == _ERRORS_LOGGED else "",
             )
+
+    @set_ev_cls(EventTick)
+    def tick_handler(self, _: EventTick) -> None:
+        """Probe where a loop was noticed, and block what closes it."""
+        due, changed = self._guard.tick(time.monotonic())
+        self._learn_anew(changed)
+        for number in due:
+            datapath = self._by_number[number]
+            vlan = self._states[datapath].vlan
+            for port in datapath.ports.values():
+                if vlan is not None and _carries(datapath, port):
+                    frame = self._guard.probe(number, port.port_no, bytes.fromhex(port.hw_addr.replace(":", "")), vlan)
+                    output = [datapath.ofproto_parser.OFPActionOutput(port.port_no)]
+                    self._packet_out(datapath, _NO_BUFFER, _nowhere(datapath), output, frame)
+
+    def _learn_anew(self, numbers: Iterable[int]) -> None:
+        """Frames may take other ways now: forget the stations and delete the flows of these datapaths."""
+        for number in numbers:
+            datapath = self._by_number.get(number)
+            if datapath is not None:
+                blocked = sorted(self._guard.blocked(number))
+                LOG.info("datapath %s: ports blocked by the spanning tree: %s", format_dpid(datapath.id), blocked)
+                self._states[datapath].table = MacTable()
+                self._start_afresh(datapath)
 
     # ---- messages -----------------------------------------------------------------------------------------------
 
@@ -172,8 +242,21 @@ class LearningSwitch(OSKenApp):
         data = message.data if message.buffer_id == _NO_BUFFER else None
         if message.buffer_id == _NO_BUFFER and message.total_len > len(message.data):
             return  # only a part of the packet came, and the switch has not kept the rest
-        out = datapath.ofproto.OFPP_FLOOD if port is None else port
-        self._packet_out(datapath, message.buffer_id, in_port, [datapath.ofproto_parser.OFPActionOutput(out)], data)
+        outputs = self._flooding(datapath, in_port) if port is None else [port]
+        actions = [datapath.ofproto_parser.OFPActionOutput(out) for out in outputs]
+        self._packet_out(datapath, message.buffer_id, in_port, actions, data)
+
+    def _flooding(self, datapath: Any, in_port: int) -> list[int]:
+        blocked = self._guard.blocked(self._states[datapath].number)
+        if not blocked:
+            return [datapath.ofproto.OFPP_FLOOD]
+        ports = (port.port_no for port in datapath.ports.values() if _carries(datapath, port))
+        return [port for port in ports if port != in_port and port not in blocked]
+
+    def _free(self, message: Any, in_port: int) -> None:
+        """Let a buffer go that the switch may keep for a packet."""
+        if message.buffer_id != _NO_BUFFER:
+            self._packet_out(message.datapath, message.buffer_id, in_port, [], None)
 
     def _packet_out(self, datapath: Any, buffer_id: int, in_port: int, actions: list[Any], data: bytes | None) -> None:
         datapath.send_msg(
@@ -209,6 +292,18 @@ def _match(
         if target is not None:
             fields["eth_dst"] = target.hex(":")
     return parser.OFPMatch(**fields)
+
+
+def _carries(datapath: Any, port: Any) -> bool:
+    ofp = datapath.ofproto
+    down = port.state & ofp.OFPPS_LINK_DOWN or port.config & ofp.OFPPC_PORT_DOWN
+    return not down and 0 < port.port_no < _MAX_PORT[ofp.OFP_VERSION]
+
+
+def _nowhere(datapath: Any) -> int:
+    """The ingress port of a packet-out that no packet came by."""
+    ofp = datapath.ofproto
+    return int(ofp.OFPP_NONE if ofp.OFP_VERSION == _OF10 else ofp.OFPP_CONTROLLER)
 
 
 def main(host: str = "127.0.0.1", port: int = 0, idle_timeout: int = IDLE_TIMEOUT, follow_stdin: bool = False) -> int:

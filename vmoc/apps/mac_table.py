@@ -102,6 +102,12 @@ class MacTable:
         return tuple(stale)
 
 
+def vlan_of(data: bytes) -> int | None:
+    """The VLAN of a frame's outer tag, ``UNTAGGED`` without one, None if the frame has no full header."""
+    parsed = _addresses(data)
+    return None if parsed is None else parsed[0].vlan
+
+
 def _addresses(data: bytes) -> tuple[Station, Station] | None:
     if len(data) < 14:
         return None

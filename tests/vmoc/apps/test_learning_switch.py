@@ -150,7 +150,7 @@ def test_lldp_is_never_flooded(switch: RawSwitch) -> None:
 def test_a_move_deletes_the_flows_from_and_to_the_station(switch: RawSwitch) -> None:
     vlan = vlan_match(switch.version, 101)
     teach(switch, A, 1)
-    switch.send(packet_in(switch.version, 3, frame(A, BROADCAST)))
+    switch.send(packet_in(switch.version, 3, frame(A, BROADCAST, kind=0x0806)))
     deleted = [next_flow(switch), next_flow(switch)]
     assert [flow.command for flow in deleted] == [DELETE, DELETE]
     assert [flow.match for flow in deleted] == [{"vlan": vlan, "source": A}, {"vlan": vlan, "target": A}]
