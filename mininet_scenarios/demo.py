@@ -22,11 +22,12 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from mininet_scenarios import openvswitch, rack, vmoc
+from mininet_scenarios import nodes, openvswitch, rack, vmoc
 from mininet_scenarios.namespaces import NetworkNamespace
 from mininet_scenarios.openvswitch import PrivateOvs
+from mininet_scenarios.pings import KeptPing, counted
 from mininet_scenarios.processes import Process, WaitedTooLongError, descendants, wait_until
-from mininet_scenarios.rack import HOSTS, SWITCHES, VLANS, KeptPing, Rack
+from mininet_scenarios.rack import HOSTS, SWITCHES, VLANS, Rack
 from mininet_scenarios.story import Story
 
 OPENFLOW_PORT: Final = 6653  # fixed ports are fine: the story has a network namespace of its own
@@ -246,11 +247,6 @@ def a_is_removed(story: Story, scene: Scene) -> None:
     no_loss(story, "Slice b lost no ping meanwhile", pings)
 
 
-def counted(outcomes: list[rack.Pinged]) -> tuple[int, int]:
-    """How many pings were answered, of how many."""
-    return sum(outcome.received for outcome in outcomes), sum(outcome.sent for outcome in outcomes)
-
-
 def judged(attack: str, answers: list[Any]) -> tuple[str, bool]:
     """What the switches' sides answered to an attack, in words, and whether it is as it must be."""
     if len(answers) != len(SWITCHES) or any(isinstance(errors, str) for errors in answers):
@@ -300,7 +296,7 @@ def explore(story: Story, scene: Scene) -> None:
         highlight=False,
         markup=False,
     )
-    rack.mininet().cli.CLI(scene.rack.net)
+    nodes.mininet().cli.CLI(scene.rack.net)
 
 
 def unavailable() -> str | None:
@@ -311,9 +307,9 @@ def unavailable() -> str | None:
     if problem:
         return problem
     try:
-        rack.mininet()
+        nodes.mininet()
         vmoc.command()
-    except (rack.MininetUnavailableError, vmoc.VmocUnavailableError) as error:
+    except (nodes.MininetUnavailableError, vmoc.VmocUnavailableError) as error:
         return str(error)
     return None
 

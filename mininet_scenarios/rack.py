@@ -19,63 +19,20 @@ access port per host and a trunk upwards, as a rack's hypervisors do.
 
 from __future__ import annotations
 
-import importlib
-import os
-import re
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Final
 
+from mininet_scenarios import nodes
 from mininet_scenarios.frames import BROADCAST, Wire, frame
 from mininet_scenarios.namespaces import NetworkNamespace
 from mininet_scenarios.openvswitch import PrivateOvs
-from mininet_scenarios.processes import Process
+from mininet_scenarios.pings import Attempt, KeptPing, Pinged, ping_all
 
 VLANS: Final = {"a": 101, "b": 102}
 HOSTS: Final = 4  # per slice
 SWITCHES: Final = {"s1": 1, "s2": 2}  # and their DPIDs
-DEBIAN_PACKAGES: Final = Path("/usr/lib/python3/dist-packages")
 _PATTERN: Final = {"a": "aa", "b": "bb"}  # what a slice's pings are filled with
-
-
-class MininetUnavailableError(RuntimeError):
-    """Mininet is not installed here; the message says what to install."""
-
-
-def mininet() -> Any:
-    """Mininet's Python package, Debian's one when this environment has none of its own.
-
-    Raises ``MininetUnavailableError``.
-    """
-    if DEBIAN_PACKAGES.is_dir() and str(DEBIAN_PACKAGES) not in sys.path:
-        sys.path.append(str(DEBIAN_PACKAGES))
-    try:
-        for module in ("link", "net", "node", "log", "cli"):
-            importlib.import_module(f"mininet.{module}")
-    except ImportError as error:
-        raise MininetUnavailableError(
-            f"Mininet cannot be imported here ({error}); install it with: apt-get install mininet"
-        ) from error
-    return sys.modules["mininet"]
-
-
-@dataclass(frozen=True)
-class Pinged:
-    """The outcome of one ``ping``."""
-
-    source: str
-    target: str
-    sent: int
-    received: int
-
-    @property
-    def lost(self) -> int:
-        """Requests without an answer."""
-        return self.sent - self.received
 
 
 class Rack:
@@ -83,56 +40,35 @@ class Rack:
 
     def __init__(self, ovs: PrivateOvs, *, controller: tuple[str, int], protocols: str = "OpenFlow13") -> None:
         self.ovs = ovs
-        self._package = mininet()
-        os.environ.update(ovs.env)  # Mininet's own ovs-vsctl calls
-        self._package.log.setLogLevel("warning")
-        network_class = self._package.net.Mininet
-        network_class.inited = True  # its initialisation would only change sysctls of the whole machine
-        self.net: Any = network_class(controller=None, build=False)
+        self._classes = nodes.nodes()
+        self.net: Any = nodes.empty_net(ovs, self._classes, controller)
         self._wires: dict[str, Wire] = {}
         try:
-            self._build(controller, protocols)
+            self._build(protocols)
         except BaseException:
             self.stop()
             raise
 
-    def _build(self, controller: tuple[str, int], protocols: str) -> None:
-        node, link = self._package.node, self._package.link
-
-        class CoreSwitch(node.OVSSwitch):  # type: ignore[misc, name-defined]
-            """Under the controller, waits for it for ever."""
-
-            def start(self, controllers: Sequence[Any]) -> None:
-                super().start(controllers)
-                self.cmd("ip link set", self.name, "up")
-
-        class ComputeNode(node.OVSSwitch):  # type: ignore[misc, name-defined]
-            """A plain learning bridge; ports given a ``tag`` are access ports of that VLAN."""
-
-            def start(self, controllers: Sequence[Any]) -> None:
-                super().start([])
-
-            def intfOpts(self, intf: Any) -> str:
-                tag = intf.params.get("tag")
-                return str(super().intfOpts(intf)) + (f" -- set Port {intf} tag={tag}" if tag else "")
-
-        class Vmoc(node.RemoteController):  # type: ignore[misc, name-defined]
-            """Whatever listens there; no probing connection."""
-
-            def checkListening(self) -> None:
-                return
-
-        host, port = controller
-        self.net.addController("vmoc", controller=Vmoc, ip=host, port=port)
+    def _build(self, protocols: str) -> None:
+        classes, link = self._classes, self._classes.package.link
         switches = {
             name: self.net.addSwitch(
-                name, cls=CoreSwitch, dpid=f"{dpid:016x}", datapath="user", failMode="secure", protocols=protocols
+                name,
+                cls=classes.core_switch,
+                dpid=f"{dpid:016x}",
+                datapath="user",
+                failMode="secure",
+                protocols=protocols,
             )
             for name, dpid in SWITCHES.items()
         }
         for number in range(1, HOSTS + 1):
             edge = self.net.addSwitch(
-                f"n{number}", cls=ComputeNode, dpid=f"{0x100 + number:016x}", datapath="user", failMode="standalone"
+                f"n{number}",
+                cls=classes.compute_node,
+                dpid=f"{0x100 + number:016x}",
+                datapath="user",
+                failMode="standalone",
             )
             core = switches["s1" if number <= HOSTS // 2 else "s2"]
             core_port = (number - 1) % (HOSTS // 2) + 1
@@ -170,25 +106,10 @@ class Rack:
 
     def ping_all(self, pairs: Iterable[tuple[str, str]], *, count: int = 2, wait: float = 2.0) -> list[Pinged]:
         """Ping from a host to an address, all pairs at the same time."""
-        running = [
-            (
-                source,
-                target,
-                subprocess.Popen(
-                    self.command(source, *ping_words(source, target, "-c", str(count), "-W", f"{wait:g}", "-i", "0.2")),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                ),
-            )
-            for source, target in pairs
-        ]
-        outcomes = []
-        for source, target, process in running:
-            output, _ = process.communicate(timeout=count + wait + 20)
-            outcomes.append(Pinged(source, target, count, replies(output)))
-        return outcomes
+        return ping_all([self._attempt(source, target) for source, target in pairs], count=count, wait=wait)
+
+    def _attempt(self, source: str, target: str) -> Attempt:
+        return Attempt(source, target, tuple(self.command(source, *ping_words(source, target))))
 
     def ping_slice(self, slice_name: str, **options: Any) -> list[Pinged]:
         """Every host of a slice pings every other one, on the addresses both slices use."""
@@ -210,7 +131,12 @@ class Rack:
     def keep_pinging(self, slice_name: str) -> list[KeptPing]:
         """Every host pings the next ones, ten times a second, until stopped."""
         numbers = range(1, HOSTS + 1)
-        return [KeptPing(self, f"{slice_name}{n}", address(m)) for n in numbers for m in numbers if n < m]
+        return [
+            KeptPing(self._attempt(f"{slice_name}{n}", address(m)), self.ovs.directory)
+            for n in numbers
+            for m in numbers
+            if n < m
+        ]
 
     def shout(self, host: str) -> None:
         """Broadcast one frame that says who it is from."""
@@ -234,9 +160,7 @@ class Rack:
         for wire in self._wires.values():
             wire.close()
         self._wires.clear()
-        self.net.stop()
-        for controller in self.net.controllers:
-            controller.terminate()  # the shell that Mininet gives even a remote controller
+        nodes.stop(self.net)
 
     def __enter__(self) -> Rack:
         return self
@@ -245,30 +169,6 @@ class Rack:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.stop()
-
-
-class KeptPing:
-    """A ping that runs until ``stop``."""
-
-    def __init__(self, rack: Rack, source: str, target: str) -> None:
-        self.source, self.target = source, target
-        log = rack.ovs.directory / f"ping-{source}-{target}.log"
-        log.unlink(missing_ok=True)
-        self._process = Process(
-            f"ping {source}", rack.command(source, *ping_words(source, target, "-i", "0.1", "-O")), log=log
-        )
-
-    @property
-    def answered(self) -> int:
-        """Answers so far."""
-        return replies(self._process.output())
-
-    def stop(self) -> Pinged:
-        """Stop and count. The request still under way counts for nothing."""
-        self._process.stop()
-        seen = [int(n) for n in re.findall(r"bytes from .* icmp_seq=(\d+)", self._process.output())]
-        missed = [int(n) for n in re.findall(r"no answer yet for icmp_seq=(\d+)", self._process.output())]
-        return Pinged(self.source, self.target, max([*seen, *missed], default=0), len(set(seen)))
 
 
 def mac(number: int) -> str:
@@ -298,12 +198,7 @@ def is_from(slice_name: str, data: bytes) -> bool:
     return data[12:14] == b"\x08\x06" and data[28:31] == bytes([10, 0, VLANS[slice_name]])
 
 
-def ping_words(source: str, target: str, *options: str) -> list[str]:
+def ping_words(source: str, target: str) -> list[str]:
     """``ping`` with the slice's pattern, from its own address when it goes for one of the other slice's."""
     across = ["-I", own_address(source)] if target.startswith(tuple(f"10.0.{vlan}." for vlan in VLANS.values())) else []
-    return ["ping", "-n", "-p", _PATTERN[source[0]], *across, *options, target]
-
-
-def replies(output: str) -> int:
-    """How many echo replies ``ping`` has printed."""
-    return len(re.findall(r"bytes from .* icmp_seq=\d+", output))
+    return ["ping", "-n", "-p", _PATTERN[source[0]], *across, target]
