@@ -22,6 +22,7 @@ RUN    ?=
 BENCH  ?=
 FUZZ   ?=
 DEMO   ?=
+SCENARIO ?=
 
 SOURCES := vmoc tests $(wildcard am_bridge bench fuzz mininet_scenarios)
 PROTOS  := $(shell find proto -name '*.proto')
@@ -30,13 +31,16 @@ FAST    := not ovs and not mininet
 SERIAL  := ovs or mininet
 UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 
-.PHONY: help demo test test-fast test-unit test-ovs coverage lint format bench fuzz run proto setup clean switch-tools compiler
+.PHONY: help demo scenarios test test-fast test-unit test-ovs coverage lint format bench fuzz run proto setup clean switch-tools compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) proto switch-tools ## two experimenters on real Open vSwitch switches, checked line by line (root, under 90 s)
 	@$(AS_ROOT) $(BIN)/python -m mininet_scenarios.demo $(DEMO)
+
+scenarios: $(READY) proto switch-tools ## short stories on Mininet networks (root); one: make scenarios SCENARIO=ring
+	@$(AS_ROOT) $(BIN)/python -m mininet_scenarios.scenarios $(SCENARIO)
 
 test: test-unit test-ovs ## every test (the Open vSwitch and Mininet ones need root)
 
@@ -46,8 +50,8 @@ test-fast: $(READY) proto compiler ## the tests that need neither root nor much 
 test-unit: $(READY) proto compiler ## every test that needs no root
 	$(BIN)/python -m pytest -n 2 -m '$(FAST)' $(PYTEST)
 
-test-ovs: $(READY) proto switch-tools ## the Open vSwitch and Mininet tests, one at a time (root)
-	$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
+test-ovs: $(READY) proto switch-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
+	$(AS_ROOT) $(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
 
 coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
 	$(BIN)/python scripts/coverage

@@ -381,7 +381,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(document, indent=2))
     else:
         console.print()
-        console.print(story.table())
+        console.print(story.table("Two experimenters on the same two switches"))
         outcome = "Every line held" if story.held else "NOT every line held"
         console.print(f"{outcome}, in {story.seconds:.0f} s.", highlight=False)
     if log and not story.held:

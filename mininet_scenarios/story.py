@@ -48,9 +48,9 @@ class Story:
         """Whether every line held."""
         return bool(self.lines) and all(line.held for line in self.lines)
 
-    def table(self) -> Table:
+    def table(self, title: str) -> Table:
         """All lines for a newcomer."""
-        table = Table(title="Two experimenters on the same two switches", title_justify="left", show_lines=False)
+        table = Table(title=title, title_justify="left", show_lines=False)
         table.add_column("What VMOC promises")
         table.add_column("What was seen")
         table.add_column("Held")

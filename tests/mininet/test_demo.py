@@ -21,14 +21,26 @@ DEMO = [sys.executable, "-m", "mininet_scenarios.demo"]
 MARK = f"VMOC_DEMO_TEST={os.getpid()}"
 
 
-def directories() -> set[Path]:
-    """Run directories of private instances."""
-    return set(Path(tempfile.gettempdir()).glob("vmoc-ovs-*"))
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where the demo keeps its files; not in pytest's directory, whose names are too long for Unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="vmoc-demo-") as name:
+        yield Path(name)
 
 
-def demo(log: Path, *words: str) -> Process:
-    """The demo as a process whose descendants can be told."""
-    return Process("demo", [*DEMO, *words], log=log, env={"VMOC_DEMO_TEST": str(os.getpid())}, cwd=ROOT)
+def environment(place: Path) -> dict[str, str]:
+    """What tells the demo's descendants, and its files, from others'."""
+    return {"VMOC_DEMO_TEST": str(os.getpid()), "TMPDIR": str(place)}
+
+
+def demo(place: Path, *words: str) -> Process:
+    """The demo as a process."""
+    return Process("demo", [*DEMO, *words], log=place / "demo.log", env=environment(place), cwd=ROOT)
+
+
+def left(place: Path) -> list[Path]:
+    """What it has left there."""
+    return list(place.glob("vmoc-ovs-*"))
 
 
 @pytest.fixture
@@ -41,12 +53,11 @@ def nothing_left() -> Iterator[None]:
 
 
 @pytest.mark.timeout(150)
-def test_every_line_holds(nothing_left: None, tmp_path: Path) -> None:
-    before = directories()
+def test_every_line_holds(nothing_left: None, place: Path) -> None:
     done = subprocess.run(
         [*DEMO, "--json"],
         cwd=ROOT,
-        env={**os.environ, "VMOC_DEMO_TEST": str(os.getpid())},
+        env={**os.environ, **environment(place)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -59,22 +70,21 @@ def test_every_line_holds(nothing_left: None, tmp_path: Path) -> None:
     assert told["held"] is True and done.returncode == 0
     assert len(told["lines"]) >= 20
     assert told["seconds"] < 90
-    assert directories() == before
+    assert left(place) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_cleanly(nothing_left: None, tmp_path: Path, number: signal.Signals) -> None:
-    before = directories()
-    process = demo(tmp_path / "demo.log")
+def test_a_signal_ends_it_cleanly(nothing_left: None, place: Path, number: signal.Signals) -> None:
+    process = demo(place)
     wait_until(lambda: "The rack stands" in process.output(), "the rack", timeout=30)
     process.signal(number)
     assert process.wait(20) == 128 + number, process.output()
     assert "Traceback" not in process.output()
-    assert directories() == before
+    assert left(place) == []
 
 
-def test_killed_it_takes_everything_with_it(nothing_left: None, tmp_path: Path) -> None:
-    process = demo(tmp_path / "demo.log")
+def test_killed_it_takes_everything_with_it(nothing_left: None, place: Path) -> None:
+    process = demo(place)
     wait_until(lambda: "The rack stands" in process.output(), "the rack", timeout=30)
     assert len(descendants(MARK)) > 10
     process.kill()

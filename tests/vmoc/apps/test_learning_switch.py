@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -287,6 +288,72 @@ def _sockets(pid: int) -> int:
         except FileNotFoundError:
             continue
     return count
+
+
+class Cabled:
+    """Two switches, port 2 to port 2 and port 3 to port 3; what goes out of port 1 is kept."""
+
+    def __init__(self, address: tuple[str, int], version: int) -> None:
+        self.switches = [RawSwitch(address, version, dpid=number << 48 | 7) for number in (1, 2)]
+        for switch in self.switches:
+            switch.handshake()
+            switch.socket.settimeout(0.05)
+        self.heard: list[list[bytes]] = [[], []]
+        self.carried = 0
+        self.resets = 0
+
+    def close(self) -> None:
+        for switch in self.switches:
+            switch.socket.close()
+
+    def say(self, at: int, data: bytes) -> None:
+        self.switches[at].send(packet_in(self.switches[at].version, 1, data))
+
+    def carry(self) -> bool:
+        """Take what both controllers' ends said so far to where it goes."""
+        moved = False
+        for at, switch in enumerate(self.switches):
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    data = switch.receive()
+                    moved = True
+                    if data[1] == 13:
+                        self._emit(at, read_packet_out(data))
+                    elif data[1] == 14 and read_flow(data).match == {}:
+                        self.resets += read_flow(data).command == DELETE
+        return moved
+
+    def _emit(self, at: int, out: PacketOut) -> None:
+        ports = [port for port, _ in out.outputs]
+        version = self.switches[at].version
+        for port in [1, 2, 3] if ports == [FLOOD[version]] else ports:
+            if port == out.in_port:
+                continue
+            if port == 1:
+                self.heard[at].append(out.data)
+            else:
+                self.carried += 1
+                assert self.carried < 500, "a storm"
+                self.switches[1 - at].send(packet_in(version, port, out.data))
+
+
+@pytest.mark.parametrize("version", [1, 4], ids=["1.0", "1.3"])
+def test_two_cables_between_two_switches_do_not_storm_and_one_of_them_is_used(
+    controller: tuple[str, int], version: int
+) -> None:
+    pair = Cabled(controller, version)
+    try:
+        pair.say(0, frame(A, BROADCAST))
+        wait_until(lambda: not pair.carry() and pair.heard[1], "the broadcast to end")
+        wait_until(lambda: pair.carry() is not None and pair.resets >= 2, "the tree", timeout=15)
+        wait_until(lambda: not pair.carry(), "what comes with it")
+        pair.heard = [[], []]
+        shout = frame(A, BROADCAST, kind=0x0806)
+        pair.say(0, shout)
+        wait_until(lambda: not pair.carry() and pair.heard[1], "the next broadcast")
+        assert pair.heard[1].count(shout) == 1 and pair.heard[0].count(shout) == 0
+    finally:
+        pair.close()
 
 
 def test_it_ends_with_its_standard_input_if_asked_to() -> None:

@@ -1,0 +1,1 @@
+"""Short stories on drawn networks: ``python -m mininet_scenarios.scenarios NAME``. Each module draws, and tells."""
