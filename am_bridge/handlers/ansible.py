@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from am_bridge.handlers.handler import (
     HandlerResult,
     Progress,
     Run,
+    SliverKey,
     SliverSpec,
     Verb,
 )
@@ -81,18 +82,24 @@ class AnsibleHandler:
         """See ``Handler``."""
         return self._play(run, Verb.ACTION, spec, action=name, parameters=dict(parameters))
 
+    def inventory(self, run: Run, known: Sequence[SliverKey], remove: Sequence[str]) -> HandlerResult:
+        """See ``TakesInventory``."""
+        keys = [{"slice_id": key.slice_id, "sliver_id": key.sliver_id} for key in known]
+        return self._play(run, Verb.INVENTORY, None, parameters={"known": keys, "remove": list(remove)})
+
     def clean(self, operation: str) -> None:
         """See ``Handler``."""
         end_marked(operation)
         for left in self._folder.glob(f"{_PREFIX}{operation}-*"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def _play(self, run: Run, verb: Verb, spec: SliverSpec, **more: Any) -> HandlerResult:
+    def _play(self, run: Run, verb: Verb, spec: SliverSpec | None, **more: Any) -> HandlerResult:
         word = more.get("action") or verb.value
         playbook = self._config.playbooks.get(word)
         if playbook is None:
             raise _error(FailureKind.UNSUPPORTED, f"{self._config.resource_type} has no playbook for {word}")
-        subject = {"verb": verb.value, "operation": run.operation, "attempt": run.attempt, "spec": encode(spec)}
+        subject: dict[str, Any] = {"verb": verb.value, "operation": run.operation, "attempt": run.attempt}
+        subject["spec"] = {} if spec is None else encode(spec)
         story = _Story(run, playbook.name)
         try:
             directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{run.operation}-", dir=self._folder))

@@ -44,6 +44,7 @@ class HandlerConfig:
     schema: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
     """The operator's own, for the playbooks; beneath those of the host."""
+    description: str = ""
 
     def lock_names(self, spec: SliverSpec, host: Host) -> frozenset[str]:
         """The named locks a sliver's operations hold."""
@@ -107,8 +108,10 @@ def check_action(config: HandlerConfig, action: str) -> None:
         raise UnsupportedError(f"{config.resource_type} has no action {action!r:.80}; it has {known}")
 
 
-WORDS: Final = frozenset(verb.value for verb in Verb) - {"action"}
-"""Verbs that have a playbook of their own; actions are named by the operator."""
+WORDS: Final = frozenset(verb.value for verb in Verb) - {"action", "inventory"}
+"""Verbs that every handler has; actions are named by the operator."""
+OPTIONAL: Final = frozenset({Verb.INVENTORY.value})
+"""Verbs that a handler may have."""
 
 
 def _reaches(value: object, steps: list[Any]) -> bool:

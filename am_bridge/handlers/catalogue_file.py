@@ -11,7 +11,7 @@ import jsonschema
 from jsonschema import Draft202012Validator
 from pydantic import Field
 
-from am_bridge.handlers.catalogue import WORDS, Catalogue, HandlerConfig
+from am_bridge.handlers.catalogue import OPTIONAL, WORDS, Catalogue, HandlerConfig
 from am_bridge.handlers.handler import Host
 from am_bridge.handlers.queue import Limits
 from vmoc.config import values as v
@@ -21,7 +21,7 @@ from vmoc.config.settings import ConfigError
 
 SHIPPED: Final = Path(__file__).parent / "playbooks"
 DEFAULT: Final = Path(__file__).parent / "handlers.yaml"
-BACKENDS: Final = frozenset({"ansible", "noop"})
+BACKENDS: Final = frozenset({"ansible", "noop", "l2bridge"})
 """Those every processor has; ``read_catalogue`` is told of others."""
 TIMEOUTS: Final[Mapping[str, float]] = {"default": 300.0, "probe": 60.0}
 RETRIES: Final[Mapping[str, int]] = {"delete": 2, "probe": 1}
@@ -51,6 +51,7 @@ class HandlerSection(Section):
     """A resource type."""
 
     backend: str = "ansible"
+    description: str = Field(default="", description="one sentence for people")
     playbooks: dict[str, str] = Field(default={}, description="by verb or action")
     actions: list[str] = []
     timeouts: dict[str, Annotated[float, v.seconds(0.1, 86_400)]] = {}
@@ -146,14 +147,14 @@ def _handler(reader: Reader, name: str, playbooks: _Playbooks, backends: frozens
                 books[word] = playbooks.operations.get(word, found)
             elif word not in section.playbooks:
                 reader.problem(path, f"has no playbook for {word}; give playbooks.{name} or one for each verb")
-    actions = (set(section.actions) | set(section.playbooks)) - WORDS
+    actions = (set(section.actions) | set(section.playbooks)) - WORDS - OPTIONAL
     for index, action in enumerate(section.actions):
-        if not _ACTION.fullmatch(action) or action in WORDS:
+        if not _ACTION.fullmatch(action) or action in WORDS | OPTIONAL:
             reader.problem((*path, "actions", index), "must be a name of a-z 0-9 _ that is no verb")
     for index, lock in enumerate(section.locks):
         if not _LOCK.fullmatch(lock):
             reader.problem((*path, "locks", index), "must be plain text with {host}, {slice}, {sliver} or {type}")
-    for key, allowed in (("timeouts", {"default"}), ("retries", set())):
+    for key, allowed in (("timeouts", {"default", *OPTIONAL}), ("retries", set())):
         for word in getattr(section, key):
             if word not in WORDS | actions | allowed:
                 known = ", ".join(sorted(WORDS | actions | allowed))
@@ -171,6 +172,7 @@ def _handler(reader: Reader, name: str, playbooks: _Playbooks, backends: frozens
         locks=tuple(section.locks),
         schema=_schema(reader, (*path, "properties"), section.properties),
         variables=section.variables,
+        description=section.description,
     )
 
 

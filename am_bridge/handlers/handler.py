@@ -10,10 +10,10 @@ raises as ``HandlerError``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from am_bridge.handlers.difference import Difference
 from am_bridge.handlers.spec import SliverKey, SliverSpec
@@ -27,6 +27,8 @@ class Verb(StrEnum):
     DELETE = "delete"
     PROBE = "probe"
     ACTION = "action"
+    INVENTORY = "inventory"
+    """Of a host, not of a sliver: what is there that carries our mark?"""
 
 
 class SliverState(StrEnum):
@@ -211,6 +213,18 @@ class Handler(Protocol):
         """After a crash of the service: end whatever that operation's run left running on this machine."""
 
 
+@runtime_checkable
+class TakesInventory(Protocol):
+    """What a handler may have beside: it knows what of it is on a host."""
+
+    def inventory(self, run: Run, known: Sequence[SliverKey], remove: Sequence[str]) -> HandlerResult:
+        """What is on the run's host after the removal of the instances in ``remove``.
+
+        ``facts["instances"]`` holds {name, slice_id, sliver_id} of each, the ids
+        where it is one of ``known``; ``leftovers`` what could not be removed.
+        """
+
+
 __all__ = [
     "Difference",
     "FailureKind",
@@ -227,5 +241,6 @@ __all__ = [
     "SliverSpec",
     "SliverState",
     "Stop",
+    "TakesInventory",
     "Verb",
 ]

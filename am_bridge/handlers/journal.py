@@ -14,10 +14,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from am_bridge.handlers.decode import DecodeError, decode, encode
-from am_bridge.handlers.operations import Operation, Sliver
+from am_bridge.handlers.operations import Answered, Operation, Request, Sliver
 from am_bridge.handlers.spec import SliverKey
 
 _Kind = TypeVar("_Kind", Operation, Sliver)
@@ -34,6 +34,13 @@ MIGRATIONS: Final[Sequence[str]] = (
         slice_id TEXT NOT NULL, sliver_id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (slice_id, sliver_id)
     ) STRICT;
     """,
+    """
+    CREATE TABLE requests (
+        requester TEXT NOT NULL, request_id TEXT NOT NULL, digest TEXT NOT NULL,
+        operation TEXT NOT NULL, answer BLOB NOT NULL, time REAL NOT NULL, PRIMARY KEY (requester, request_id)
+    ) STRICT;
+    CREATE INDEX requests_by_time ON requests (time);
+    """,
 )
 """Applied in order; ``PRAGMA user_version`` counts them. Never change one that was released: append."""
 
@@ -45,14 +52,30 @@ class JournalError(Exception):
 class Journal(Protocol):
     """Where the processor writes. Every method raises ``JournalError``; a call that returned is durable."""
 
-    def save(self, operation: Operation, sliver: Sliver | None = None, *, gone: bool = False) -> None:
-        """Write an operation, and with it its sliver as it now is, or (``gone``) that it is no more."""
+    def save(
+        self,
+        operation: Operation,
+        sliver: Sliver | None = None,
+        *,
+        gone: bool = False,
+        answered: Answered | None = None,
+    ) -> None:
+        """Write an operation, with it its sliver as it now is, or (``gone``) that it is no more, and who asked."""
 
     def put(self, sliver: Sliver) -> None:
         """Write a sliver."""
 
-    def forget(self, key: SliverKey) -> None:
+    def forget(self, key: SliverKey, answered: Answered | None = None) -> None:
         """Remove a sliver."""
+
+    def note(self, answered: Answered) -> None:
+        """Write what a named request was answered with."""
+
+    def answered(self, request: Request) -> Answered | None:
+        """What an earlier request of that name was answered with."""
+
+    def drop(self, operation: str) -> None:
+        """Remove an operation."""
 
     def unfinished(self) -> list[Operation]:
         """Operations that are not over, oldest first."""
@@ -113,7 +136,14 @@ class SqliteJournal:
                     self._connection.execute("ROLLBACK")
                 raise JournalError(f"the journal {self._path} cannot be written: {error}") from None
 
-    def save(self, operation: Operation, sliver: Sliver | None = None, *, gone: bool = False) -> None:
+    def save(
+        self,
+        operation: Operation,
+        sliver: Sliver | None = None,
+        *,
+        gone: bool = False,
+        answered: Answered | None = None,
+    ) -> None:
         """See ``Journal``."""
         key = operation.sliver
         row = (operation.id, key.slice_id, key.sliver_id, int(operation.over), operation.create_time)
@@ -126,16 +156,37 @@ class SqliteJournal:
                 self._put(connection, sliver)
             elif gone:
                 self._forget(connection, key)
+            if answered is not None:
+                self._note(connection, answered)
 
     def put(self, sliver: Sliver) -> None:
         """See ``Journal``."""
         with self._transaction() as connection:
             self._put(connection, sliver)
 
-    def forget(self, key: SliverKey) -> None:
+    def forget(self, key: SliverKey, answered: Answered | None = None) -> None:
         """See ``Journal``."""
         with self._transaction() as connection:
             self._forget(connection, key)
+            if answered is not None:
+                self._note(connection, answered)
+
+    def note(self, answered: Answered) -> None:
+        """See ``Journal``."""
+        with self._transaction() as connection:
+            self._note(connection, answered)
+
+    def answered(self, request: Request) -> Answered | None:
+        """See ``Journal``."""
+        query = "SELECT digest, operation, answer, time FROM requests WHERE requester = ? AND request_id = ?"
+        for digest, operation, answer, time in self._rows(query, request.by, request.id):
+            return Answered(Request(request.by, request.id, digest), operation, answer, time)
+        return None
+
+    def drop(self, operation: str) -> None:
+        """See ``Journal``."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM operations WHERE id = ?", (operation,))
 
     def unfinished(self) -> list[Operation]:
         """See ``Journal``."""
@@ -157,11 +208,12 @@ class SqliteJournal:
     def slivers(self) -> list[Sliver]:
         """See ``Journal``."""
         rows = self._rows("SELECT document FROM slivers ORDER BY slice_id, sliver_id")
-        return [self._decoded(Sliver, text) for text in rows]
+        return [self._decoded(Sliver, row[0]) for row in rows]
 
     def prune(self, before: float) -> int:
         """See ``Journal``."""
         with self._transaction() as connection:
+            connection.execute("DELETE FROM requests WHERE time < ?", (before,))
             return connection.execute("DELETE FROM operations WHERE over = 1 AND end_time < ?", (before,)).rowcount
 
     def close(self) -> None:
@@ -170,12 +222,12 @@ class SqliteJournal:
             self._connection.close()
 
     def _read(self, query: str, *values: object) -> list[Operation]:
-        return [self._decoded(Operation, text) for text in self._rows(query, *values)]
+        return [self._decoded(Operation, row[0]) for row in self._rows(query, *values)]
 
-    def _rows(self, query: str, *values: object) -> list[str]:
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
-                return [row[0] for row in self._connection.execute(query, values)]
+                return list(self._connection.execute(query, values))
             except sqlite3.Error as error:
                 raise JournalError(f"the journal {self._path} cannot be read: {error}") from None
 
@@ -191,6 +243,11 @@ class SqliteJournal:
         connection.execute(
             "INSERT OR REPLACE INTO slivers VALUES (?, ?, ?)", (key.slice_id, key.sliver_id, _text(sliver))
         )
+
+    @staticmethod
+    def _note(connection: sqlite3.Connection, one: Answered) -> None:
+        row = (one.request.by, one.request.id, one.request.digest, one.operation, one.answer, one.time)
+        connection.execute("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?)", row)
 
     @staticmethod
     def _forget(connection: sqlite3.Connection, key: SliverKey) -> None:

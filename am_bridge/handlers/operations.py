@@ -24,8 +24,30 @@ class OperationState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks, and by what name: a request with the ``id`` and ``digest`` of an earlier one of ``by`` is that one."""
+
+    by: str = ""
+    id: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a named request was answered with: an operation, or bytes."""
+
+    request: Request
+    operation: str = ""
+    answer: bytes = b""
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
-    """One verb asked of one sliver. Times are seconds since 1970; 0: not yet. Holds no secrets."""
+    """One verb asked of one sliver, or (``inventory``) of a host. Times are seconds since 1970; 0: not yet.
+
+    Holds no secrets. The sliver's key of an inventory is ``HOST_KEY`` and the host.
+    """
 
     id: str
     sliver: SliverKey
@@ -53,6 +75,8 @@ class Operation:
     result: HandlerResult | None = None
     failure: HandlerFailure | None = None
     leftovers: tuple[str, ...] = ()
+    sliver_after: Sliver | None = None
+    """The sliver as it left it; None also for deletes, and where nobody knows."""
 
     @property
     def over(self) -> bool:
@@ -73,6 +97,15 @@ class Sliver:
     leftovers: tuple[str, ...] = ()
     create_time: float = 0.0
     update_time: float = 0.0
+    expire_time: float = 0.0
+    """When it is deleted by itself; 0: with its slice."""
+    slice_time: float = 0.0
+    """When its slice was made: another slice of that name is not its slice. 0: not known."""
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the sliver."""
+        return f"{self.generation:x}-{round(self.update_time * 1e6):x}"
 
     @property
     def key(self) -> SliverKey:
@@ -86,7 +119,7 @@ class Event:
 
     operation: str
     sequence: int
-    """From 1, without gaps, per operation and life of the service."""
+    """Per operation from 1, without gaps but for one at a restart of the service."""
     time: float
     kind: str
     text: str = ""

@@ -43,7 +43,8 @@ class Nic:
     """A network card on one VLAN. ``tagged``: the guest sees tagged frames, on a sub-interface ``NAME.VLAN``."""
 
     name: str
-    vlan: int
+    vlan: int = 0
+    """0: that of the network sliver called ``network``."""
     mac: str = ""
     """Colon notation, lower case; empty: derived from the sliver's and the card's name."""
     addresses: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class Nic:
     mtu: int = 0
     """Bytes; 0: the bridge's."""
     network: str = ""
-    """The segment's name, for people and stitching."""
+    """Of a network sliver of the same slice, or, with a VLAN, any name for people."""
     tagged: bool = False
 
 
@@ -187,7 +188,8 @@ def _nic(path: str, nic: Nic) -> Iterator[tuple[str, str]]:
     yield from _form(f"{path}.name", nic.name, _NIC, "an interface name such as eth1")
     if nic.name == "lo":
         yield f"{path}.name", "must not be lo"
-    yield from _within(f"{path}.vlan", nic.vlan, 1, 4094)
+    if nic.vlan or not nic.network:
+        yield from _within(f"{path}.vlan", nic.vlan, 1, 4094)
     yield from _mac(f"{path}.mac", nic.mac)
     yield from _bounded(f"{path}.addresses", nic.addresses, 32)
     for index, address in enumerate(nic.addresses):
