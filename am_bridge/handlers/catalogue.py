@@ -29,6 +29,11 @@ _FIELD: Final = re.compile(r"\{(host|slice|sliver|type)\}")
 class UnsupportedError(Exception):
     """There is no handler for that type, no such host, or no such action; the text says what there is."""
 
+    def __init__(self, what: str, text: str) -> None:
+        """``what`` is ``type``, ``host`` or ``action``."""
+        super().__init__(text)
+        self.what = what
+
 
 @dataclass(frozen=True, slots=True)
 class HandlerConfig:
@@ -90,14 +95,14 @@ class Catalogue:
             if name in self.handlers:
                 return self.handlers[name]
         known = ", ".join(sorted(self.handlers)) or "none"
-        raise UnsupportedError(f"no handler makes {resource_type}; handlers.yaml has {known}")
+        raise UnsupportedError("type", f"no handler makes {resource_type}; handlers.yaml has {known}")
 
     def host(self, name: str) -> Host:
         """The host of that name, the first one for "". Raises ``UnsupportedError``."""
         if not name:
             return next(iter(self.hosts.values()))
         if name not in self.hosts:
-            raise UnsupportedError(f"there is no host {name}; handlers.yaml has {', '.join(self.hosts)}")
+            raise UnsupportedError("host", f"there is no host {name}; handlers.yaml has {', '.join(self.hosts)}")
         return self.hosts[name]
 
 
@@ -105,7 +110,7 @@ def check_action(config: HandlerConfig, action: str) -> None:
     """Raises ``UnsupportedError`` for an action the handler does not have."""
     if action not in config.actions:
         known = ", ".join(sorted(config.actions)) or "none"
-        raise UnsupportedError(f"{config.resource_type} has no action {action!r:.80}; it has {known}")
+        raise UnsupportedError("action", f"{config.resource_type} has no action {action!r:.80}; it has {known}")
 
 
 WORDS: Final = frozenset(verb.value for verb in Verb) - {"action", "inventory"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from am_bridge.handlers.handler import HandlerResult, Run, SliverState, TakesInventory
@@ -22,14 +22,18 @@ def host_key(host: str) -> SliverKey:
 
 
 def take(
-    run: Run, handlers: Sequence[tuple[frozenset[str], TakesInventory]], slivers: Sequence[Sliver], remove: bool
+    run: Run,
+    handlers: Sequence[tuple[frozenset[str], TakesInventory]],
+    slivers: Callable[[], Sequence[Sliver]],
+    remove: bool,
 ) -> HandlerResult:
     """Ask every handler (with the resource types it makes) what is there, and have strays removed if ``remove``.
 
-    ``slivers`` are those of the host.
+    ``slivers`` gives those of the host, which must get no new ones meanwhile if strays are removed.
     """
-    known = [one.key for one in slivers]
-    instances = {one.result.instance for one in slivers if one.result is not None} - {""}
+    wanted = slivers()
+    known = [one.key for one in wanted]
+    instances = {one.result.instance for one in wanted if one.result is not None} - {""}
     strays: list[str] = []
     removed: list[str] = []
     left: list[str] = []
@@ -39,10 +43,11 @@ def take(
         extra = sorted(name for name, key in found.items() if key not in known and name not in instances)
         strays += [name for name in extra if name not in strays]
         there = {key for key in found.values() if key is not None}
-        for one in slivers:
-            if one.spec.resource_type in types and one.state in _THERE and one.key not in there:
-                if one.result is None or one.result.instance not in found:
-                    missing.append(one.key.sliver_id)
+        for one in wanted:
+            made = one.spec.resource_type in types and one.state in _THERE
+            instance = "" if one.result is None else one.result.instance
+            if made and one.key not in there and instance not in found:
+                missing.append(one.key.sliver_id)
         if remove and extra:
             result = handler.inventory(run, known, extra)
             after = _instances(result)

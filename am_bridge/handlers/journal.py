@@ -83,8 +83,10 @@ class Journal(Protocol):
     def operation(self, name: str) -> Operation | None:
         """The operation of that id."""
 
-    def operations(self, key: SliverKey | None = None, limit: int = 1000) -> list[Operation]:
-        """The newest operations, of one sliver or of all, newest first."""
+    def operations(
+        self, key: SliverKey | None = None, limit: int = 1000, before: tuple[float, str] | None = None
+    ) -> list[Operation]:
+        """The newest operations, of one sliver or of all, newest first; ``before`` that (create_time, id)."""
 
     def slivers(self) -> list[Sliver]:
         """Every sliver."""
@@ -197,13 +199,20 @@ class SqliteJournal:
         found = self._read("SELECT document FROM operations WHERE id = ?", name)
         return found[0] if found else None
 
-    def operations(self, key: SliverKey | None = None, limit: int = 1000) -> list[Operation]:
+    def operations(
+        self, key: SliverKey | None = None, limit: int = 1000, before: tuple[float, str] | None = None
+    ) -> list[Operation]:
         """See ``Journal``."""
-        newest = "ORDER BY create_time DESC, rowid DESC LIMIT ?"
-        if key is None:
-            return self._read(f"SELECT document FROM operations {newest}", limit)
-        query = f"SELECT document FROM operations WHERE slice_id = ? AND sliver_id = ? {newest}"
-        return self._read(query, key.slice_id, key.sliver_id, limit)
+        conditions, values = ["1"], list[object]()
+        if key is not None:
+            conditions.append("slice_id = ? AND sliver_id = ?")
+            values += [key.slice_id, key.sliver_id]
+        if before is not None:
+            conditions.append("(create_time, id) < (?, ?)")
+            values += before
+        where = " AND ".join(conditions)
+        query = f"SELECT document FROM operations WHERE {where} ORDER BY create_time DESC, id DESC LIMIT ?"
+        return self._read(query, *values, limit)
 
     def slivers(self) -> list[Sliver]:
         """See ``Journal``."""

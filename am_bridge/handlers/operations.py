@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -25,11 +26,16 @@ class OperationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks, and by what name: a request with the ``id`` and ``digest`` of an earlier one of ``by`` is that one."""
+    """Who asks, and by what name: a request with the ``id`` and ``digest`` of an earlier one of ``by`` is that one.
+
+    ``name`` is who it is, for people; ``manager`` whose sliver it is about.
+    """
 
     by: str = ""
     id: str = ""
     digest: str = ""
+    name: str = ""
+    manager: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Operation:
     parameters: dict[str, Any] = field(default_factory=dict)
     requested_by: str = ""
     request_id: str = ""
+    manager: str = ""
+    """Whose sliver it was when this was asked for."""
     state: OperationState = OperationState.QUEUED
     phase: Phase = Phase.QUEUED
     attempt: int = 0
@@ -101,11 +109,18 @@ class Sliver:
     """When it is deleted by itself; 0: with its slice."""
     slice_time: float = 0.0
     """When its slice was made: another slice of that name is not its slice. 0: not known."""
+    manager: str = ""
+    """Whose slice that is."""
+    probe_time: float = 0.0
+    """When its handler last looked."""
+    state_time: float = 0.0
+    """When it came to its state; 0: with its creation."""
 
     @property
     def etag(self) -> str:
-        """Changes with every change of the sliver."""
-        return f"{self.generation:x}-{round(self.update_time * 1e6):x}"
+        """Changes with every change of the sliver, but not when somebody looks and finds it as it was."""
+        about = (self.create_time, self.generation, self.state.value, self.expire_time)
+        return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 
     @property
     def key(self) -> SliverKey:

@@ -20,6 +20,20 @@ def conclude(
 
     ``checked`` is what the undo or the check of a failed operation found.
     """
+    record, after = _conclude(record, succeeded, cancelled, sliver, checked, now)
+    if after is not None and (sliver is None or after.state is not sliver.state):
+        after = replace(after, state_time=now)
+    return record, after
+
+
+def _conclude(
+    record: Operation,
+    succeeded: bool,
+    cancelled: bool,
+    sliver: Sliver | None,
+    checked: HandlerResult | None,
+    now: float,
+) -> tuple[Operation, Sliver | None]:
     record = replace(record, state=_state(record, succeeded, cancelled))
     if sliver is None:
         return record, None
@@ -34,9 +48,8 @@ def conclude(
     if record.start_time == 0.0:
         return record, sliver
     if checked is not None:  # a modify or an action failed; this is what a probe said afterwards
-        return record, replace(
-            sliver, state=checked.state, result=checked, failure=record.failure, leftovers=(), update_time=now
-        )
+        known = replace(sliver, state=checked.state, result=checked, failure=record.failure, leftovers=())
+        return record, replace(known, update_time=now, probe_time=now)
     if record.verb is Verb.PROBE:
         return record, replace(sliver, failure=record.failure, update_time=now)
     return record, _uncertain(record, sliver, now)
@@ -75,6 +88,7 @@ def _achieved(record: Operation, sliver: Sliver, now: float) -> Sliver:
         failure=None,
         leftovers=result.leftovers,
         update_time=now,
+        probe_time=sliver.probe_time if record.verb is Verb.ACTION else now,
     )
 
 

@@ -22,6 +22,11 @@ class ExistsError(Exception):
 class MissingError(Exception):
     """There is no such sliver or operation."""
 
+    def __init__(self, what: str, text: str) -> None:
+        """``what`` is ``sliver`` or ``operation``."""
+        super().__init__(text)
+        self.what = what
+
 
 class EtagError(Exception):
     """The sliver is not as the caller knows it."""
@@ -56,22 +61,18 @@ class Records:
     def sliver(self, key: SliverKey) -> Sliver:
         """A sliver. Raises ``MissingError``."""
         if key not in self._slivers:
-            raise MissingError(f"there is no sliver {key}")
+            raise MissingError("sliver", f"there is no sliver {key}")
         return self._slivers[key]
 
     def find(self, sliver_id: str) -> Sliver:
         """The sliver of that name, in whatever slice. Raises ``MissingError``."""
         if sliver_id not in self._names:
-            raise MissingError(f"there is no sliver {sliver_id!r:.80}")
+            raise MissingError("sliver", f"there is no sliver {sliver_id!r:.80}")
         return self._slivers[self._names[sliver_id]]
 
     def slivers(self) -> list[Sliver]:
         """Every sliver, by slice and name."""
         return [self._slivers[key] for key in sorted(self._slivers)]
-
-    def by_name(self) -> list[Sliver]:
-        """Every sliver, by name."""
-        return [self._slivers[self._names[name]] for name in sorted(self._names)]
 
     def check_free(self, key: SliverKey) -> None:
         """Raises ``ExistsError`` if the name is taken, in any slice."""
@@ -87,8 +88,9 @@ class Records:
         if etag and sliver is not None and sliver.etag != etag:
             raise EtagError(f"the sliver {key} has changed since the etag {etag!r:.80} was given")
 
-    def forget(self, key: SliverKey, answered: Answered | None) -> None:
-        """Drop a sliver."""
+    def forget(self, key: SliverKey, request: Request, answer: bytes) -> None:
+        """Drop a sliver, and note the answer if the request has a name."""
+        answered = Answered(request, answer=answer, time=self._clock()) if request.id else None
         self._journal.forget(key, answered)
         self._drop(key)
 
@@ -133,7 +135,7 @@ class Records:
             return self._unsaved[name]
         found = self._journal.operation(name)
         if found is None:
-            raise MissingError(f"there is no operation {name!r:.80}; operations are kept for 7 days")
+            raise MissingError("operation", f"there is no operation {name!r:.80}; operations are kept for 7 days")
         return found
 
     def drop_operation(self, name: str) -> None:
@@ -150,10 +152,10 @@ class Records:
             raise ReusedError(f"the request_id {request.id!r:.80} was used for another request; take a new one")
         return found
 
-    def note(self, request: Request, operation: str = "", answer: bytes = b"") -> None:
-        """Write what a request was answered with, if it has a name."""
+    def note(self, request: Request, operation: str) -> None:
+        """Write which operation a request was answered with, if it has a name."""
         if request.id:
-            self._journal.note(Answered(request, operation, answer, self._clock()))
+            self._journal.note(Answered(request, operation, time=self._clock()))
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

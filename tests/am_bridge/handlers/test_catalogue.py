@@ -126,7 +126,7 @@ def test_deep_properties_are_refused_without_recursion(catalogue: Catalogue) -> 
         ("playbooks: {config: {}}", "1:13: playbooks.config", "import these playbooks"),
         ("playbooks: {inventory_location: nope}", "1:33: playbooks.inventory_location", "must be a file"),
         ("handlers: {VM: {}}", "1:16: handlers.VM", "has no playbook for"),
-        ("handlers: {VM: {backend: magic}}", "1:26: handlers.VM.backend", "must be one of ansible, noop"),
+        ("handlers: {VM: {backend: magic}}", "1:26: handlers.VM.backend", "must be one of ansible, l2bridge, noop"),
         ("handlers: {VM: {backend: noop, wibble: 1}}", "1:32: handlers.VM.wibble", "unknown key"),
         ("handlers: {VM: {backend: noop, retries: {create: 1}}}", "1:50: handlers.VM.retries.create", "must be 0"),
         ("handlers: {VM: {backend: noop, timeouts: {reboot: 1}}}", "1:43: handlers.VM.timeouts.reboot", "is no verb"),

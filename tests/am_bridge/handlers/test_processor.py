@@ -12,7 +12,7 @@ import pytest
 from am_bridge.handlers.catalogue import UnsupportedError
 from am_bridge.handlers.handler import FailureKind, HandlerResult, SliverState
 from am_bridge.handlers.journal import JournalError, SqliteJournal
-from am_bridge.handlers.operations import Operation, OperationState, Sliver
+from am_bridge.handlers.operations import Answered, Operation, OperationState, Request, Sliver
 from am_bridge.handlers.processor import ClosedError, ExistsError, MissingError, Processor, StateError
 from am_bridge.handlers.queue import BusyError
 from am_bridge.handlers.spec import SliverKey, SpecError
@@ -49,7 +49,7 @@ def done(one: Processor, operation: Operation) -> Operation:
 
 def test_a_life(make: Make, handler: ScriptedHandler) -> None:
     one = make()
-    created = done(one, one.create(document(), requested_by="am", request_id="r1"))
+    created = done(one, one.create(document(), request=Request(name="am", id="r1")))
     assert created.state is OperationState.SUCCEEDED and created.requested_by == "am" and created.tasks_done == 1
     assert one.sliver(KEY).state is SliverState.READY and one.sliver(KEY).generation == 1
     done(one, one.modify(document(memory_mib=128)))
@@ -329,10 +329,17 @@ class FullDisk(SqliteJournal):
 
     full = False
 
-    def save(self, operation: Operation, sliver: Sliver | None = None, *, gone: bool = False) -> None:
+    def save(
+        self,
+        operation: Operation,
+        sliver: Sliver | None = None,
+        *,
+        gone: bool = False,
+        answered: Answered | None = None,
+    ) -> None:
         if self.full:
             raise JournalError("the journal cannot be written: disk is full")
-        super().save(operation, sliver, gone=gone)
+        super().save(operation, sliver, gone=gone, answered=answered)
 
 
 def test_nothing_begins_that_cannot_be_written_down(make: Make, handler: ScriptedHandler) -> None:
