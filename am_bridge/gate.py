@@ -20,13 +20,14 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from am_bridge import reasons
-from am_bridge.auth import METHODS, Access, Callers, authorise
+from am_bridge.auth import LONG, METHODS, Access, Callers, authorise
 from am_bridge.call import LONGEST, Call
 from am_bridge.status import ApiError, RetryAfter, api_error, to_grpc
 from vmoc.errors import VmocError
 
 CHANGING: Final = 2
 READING: Final = 6
+WAITING: Final = 32
 """Threads."""
 MOST_CALLS: Final = 256
 MOST_STREAMS: Final = 320
@@ -69,10 +70,11 @@ class Gate(grpc.aio.ServerInterceptor):
         self._bytes = 0
         self._changing = ThreadPoolExecutor(CHANGING, "api-change")
         self._reading = ThreadPoolExecutor(READING, "api-read")
+        self._waiting = ThreadPoolExecutor(WAITING, "api-wait")
 
     def close(self) -> None:
         """No more calls; those in progress end by themselves."""
-        for pool in (self._changing, self._reading):
+        for pool in (self._changing, self._reading, self._waiting):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
@@ -98,7 +100,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: str, serve: Callable[[Any, Call], Any], read: Any, write: Any) -> Any:
         changes = METHODS.get(method) is Access.WRITE
-        pool = self._changing if changes else self._reading
+        pool = self._changing if changes else self._waiting if method in LONG else self._reading
 
         async def handle(data: bytes, context: Context) -> bytes:
             call = None

@@ -40,6 +40,8 @@ class Kind(StrEnum):
     SLICE_EXPIRING = "slice-expiring"  # its expire_time is near
     SLICE_EXPIRED = "slice-expired"  # it was removed because its expire_time has come
     SLICE_HELD = "slice-held"  # a stored slice clashes with the configuration and has no effect
+    OPERATION_GOES_ON = "operation-goes-on"  # an operation on a sliver was asked for, or entered another phase
+    OPERATION_ENDED = "operation-ended"
     CONFIG_RELOADED = "config-reloaded"
     CONFIG_REJECTED = "config-rejected"
     CALL = "call"  # somebody asked, through the API, to change something

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from am_bridge import reasons
 from am_bridge.auth import Caller, Role
-from am_bridge.handlers.handler import HandlerResult
+from am_bridge.handlers.handler import HandlerResult, NicStatus
 from am_bridge.handlers.operations import Operation, Sliver
 from am_bridge.handlers.spec import SliverSpec
+from am_bridge.handlers.sweeper import Fate
 from am_bridge.status import ApiError
 from vmoc.errors import VmocError
 from vmoc.ledger import Entry, SliceBook
@@ -78,26 +79,22 @@ def acceptance(book: SliceBook) -> Callable[[SliverSpec, HandlerResult], str]:
             return f"slice {spec.slice_id} is gone"
         for _, text in find_foreign_vlans(spec, entry.slice):
             return f"a card's VLAN {text}"
-        for vlan, dpid, port in places(result):
-            if dpid is not None and is_anothers(book.snapshot, spec.slice_id, vlan, dpid, port):
-                return (
-                    f"VLAN {vlan} belongs to another slice on switch {format_dpid(dpid)}, where this host is attached"
-                )
+        for card in result.interfaces:
+            dpid = dpid_of(card)
+            if dpid is not None and is_anothers(book.snapshot, spec.slice_id, card.vlan, dpid, card.port):
+                where = format_dpid(dpid)
+                return f"VLAN {card.vlan} belongs to another slice on switch {where}, where this host is attached"
         return ""
 
     return complaint
 
 
-def places(result: HandlerResult | None) -> Iterator[tuple[int, int | None, int]]:
-    """VLAN, DPID (None if nobody knows) and port of every card."""
-    for card in result.interfaces if result is not None else ():
-        dpid: int | None = None
-        if card.dpid:
-            try:
-                dpid = parse_dpid(card.dpid)
-            except ValueError:
-                dpid = None
-        yield card.vlan, dpid, card.port
+def dpid_of(card: NicStatus) -> int | None:
+    """The switch a card is at; None if nobody knows."""
+    try:
+        return parse_dpid(card.dpid) if card.dpid else None
+    except ValueError:
+        return None
 
 
 def is_anothers(snapshot: Snapshot, slice_id: str, vlan: int, dpid: int, port: int) -> bool:
@@ -113,3 +110,21 @@ def reaches(segment: Segment, dpid: int, port: int) -> bool:
     if segment.attachments is None:
         return True
     return any(one.dpid == dpid and (one.ports is None or not port or port in one.ports) for one in segment.attachments)
+
+
+def fate_of(book: SliceBook) -> Callable[[Sliver], Fate]:
+    """Says what is to become of a sliver, for the sweeper."""
+
+    def judge(sliver: Sliver) -> Fate:
+        entry = entry_of(book, sliver.spec.slice_id)
+        if entry is None or not is_in(entry, sliver):
+            return Fate("its slice is gone")
+        vlans = {segment.vlan for segment in entry.slice.segments}
+        wrong = {nic.name for nic in sliver.spec.interfaces if nic.vlan not in vlans}
+        for card in sliver.result.interfaces if sliver.result is not None else ():
+            dpid = dpid_of(card)
+            if dpid is not None and is_anothers(book.snapshot, sliver.spec.slice_id, card.vlan, dpid, card.port):
+                wrong.add(card.name)
+        return Fate(cards=frozenset(wrong & {nic.name for nic in sliver.spec.interfaces}))
+
+    return judge

@@ -53,7 +53,7 @@ def request_of(message: Message, caller: Caller, manager: str = "") -> Request:
     return Request(
         by=f"{caller.role}:{caller.manager}:{caller.name}",
         id=name,
-        digest=digest_of(message).hex(),
+        digest=digest_of(message).hex() if name else "",
         name=caller.name,
         manager=manager,
     )

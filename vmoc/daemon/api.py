@@ -6,15 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from google.longrunning import operations_pb2_grpc
+
 from am_bridge import reasons
 from am_bridge.auth import Callers
 from am_bridge.gate import Hooks
 from am_bridge.paging import PageTokens
 from am_bridge.server import MOST_MESSAGE, ApiServer, ListenError, Served
 from am_bridge.services.info import Identity, ServerService, Tally
+from am_bridge.services.operations import Operations
 from am_bridge.services.slices import SliceService
+from am_bridge.services.slivers import SliverService
 from am_bridge.status import ApiError, RetryAfter
 from vmoc.config import Settings
+from vmoc.daemon.compute import Compute
 from vmoc.daemon.rack import (
     BusyError,
     NotKnownError,
@@ -28,7 +33,7 @@ from vmoc.ledger import SliceBook
 from vmoc.net import southbound
 from vmoc.net.wire import format_peer
 from vmoc.telemetry import metrics
-from vmoc.v1 import server_pb2_grpc, slices_pb2_grpc
+from vmoc.v1 import server_pb2_grpc, slices_pb2_grpc, slivers_pb2_grpc
 
 __all__ = ["Api", "ListenError"]
 
@@ -42,6 +47,7 @@ class Parts:
     settings: Callable[[], Settings]
     state: Callable[[], str]
     bug: Callable[[str, str], None]
+    compute: Compute
 
 
 class Api:
@@ -61,12 +67,16 @@ class Api:
             openflow_listeners=listeners,
             max_message_bytes=MOST_MESSAGE,
         )
+        operations = Operations(parts.compute.processor, tokens)
+        slivers = SliverService(parts.compute.processor, parts.book, tokens, operations)
         served = [
             Served(
                 "vmoc.v1.SliceService",
                 slices_pb2_grpc.add_SliceServiceServicer_to_server,
                 SliceService(parts.book, parts.rack, tokens, lambda: parts.settings().limits),
             ),
+            Served("vmoc.v1.SliverService", slivers_pb2_grpc.add_SliverServiceServicer_to_server, slivers),
+            Served("google.longrunning.Operations", operations_pb2_grpc.add_OperationsServicer_to_server, operations),
             Served(
                 "vmoc.v1.ServerService",
                 server_pb2_grpc.add_ServerServiceServicer_to_server,
@@ -119,6 +129,8 @@ class _Condition:
             segments=parts.book.segments,
             switches=switches,
             datapaths=datapaths,
+            slivers=len(parts.compute.processor.slivers()),
+            operations=len(parts.compute.processor.running()),
             controllers=parts.rack.connected_controllers(timeout=timeout),
         )
 

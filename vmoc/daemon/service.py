@@ -23,6 +23,7 @@ from typing import Any, Final
 from vmoc.apps.bridge import Bridge, Key
 from vmoc.config import Listener, Settings
 from vmoc.daemon import journaling
+from vmoc.daemon.compute_metrics import ComputeCollector
 from vmoc.daemon.default_controller import Keeper, Need
 from vmoc.daemon.errors import StartError
 from vmoc.daemon.rack import Rack
@@ -72,6 +73,7 @@ class Service:
         self._listeners: list[southbound.Listener] = []
         self._endpoint: MetricsEndpoint | None = None
         self._api: Any = None
+        self._compute: Any = None
         self._journal: JournalFile | None = None
         self._multiplexer: Any = None
         self.slices = Slices(settings, report=self.events.record)
@@ -99,11 +101,15 @@ class Service:
         try:
             self._open(self.settings)
             self._open_api(self.settings)
-        except (tls.TlsFilesError, southbound.ListenError) as exc:
+        except (tls.TlsFilesError, southbound.ListenError, StartError) as exc:
             self._close_listeners()
+            if self._compute is not None:
+                self._compute.close()
             self.slices.close()
             if self._journal is not None:
                 self._journal.close()
+            if isinstance(exc, StartError):
+                raise
             raise StartError([str(exc)], 2 if isinstance(exc, tls.TlsFilesError) else 1) from exc
         for listener in self._listeners:
             listener.start()
@@ -170,9 +176,11 @@ class Service:
             self._listeners.append(listener)
         if settings.metrics_listen is not None:
             listening = southbound.bind(*settings.metrics_listen, "metrics.listen")
+            registry = self.watched.registry()
+            registry.register(ComputeCollector(lambda: self._compute))
             self._endpoint = MetricsEndpoint(
                 listening,
-                self.watched.registry(),
+                registry,
                 healthy=self.watched.why_unhealthy,
                 ready=self.watched.why_not_ready,
             )
@@ -185,11 +193,16 @@ class Service:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         from vmoc.daemon import api
+        from vmoc.daemon.compute import Compute
 
+        self._compute = Compute(settings, self.slices.book, self._report_from_anywhere)
+        self._compute.start()
         listeners = [
             _reachable(one, listener.port) for one, listener in zip(settings.listeners, self._listeners, strict=True)
         ]
-        parts = api.Parts(self.slices.book, self.rack, lambda: self.settings, self._condition, self._bug_from_anywhere)
+        parts = api.Parts(
+            self.slices.book, self.rack, lambda: self.settings, self._condition, self._bug_from_anywhere, self._compute
+        )
         starting = api.Api(parts, listeners)
         try:
             starting.start()
@@ -233,6 +246,7 @@ class Service:
         deadline = monotonic() + DRAIN
         if self._api is not None:
             await in_thread(self._api.stop, API_STOP)
+        stopping = [asyncio.create_task(in_thread(self._compute.close))] if self._compute is not None else []
         self._close_listeners()
         self.lag.stop()
         self.dialler.close()
@@ -242,7 +256,7 @@ class Service:
             await asyncio.sleep(0.01)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.1, deadline - monotonic())):
-                await ending
+                await asyncio.gather(ending, *stopping)
         self.edge.close()
         if self._journal is not None:
             self._journal.close()
@@ -345,6 +359,10 @@ class Service:
     def _bug(self, where: str, trace: str) -> None:
         self.log.error("internal error, please report it", where=where)
         self.log.debug("traceback of the internal error", trace=trace)
+
+    def _report_from_anywhere(self, event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self.events.record, event)
 
     def _bug_from_anywhere(self, where: str, trace: str) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed

@@ -47,6 +47,7 @@ LEVELS: Final[dict[Kind, int]] = {
     # debug: steps on the way to something that is reported when it is reached.
     Kind.SWITCH_CONNECTED: logging.DEBUG,
     Kind.DATAPATH_STATE: logging.DEBUG,
+    Kind.OPERATION_GOES_ON: logging.DEBUG,
 }
 """Everything else is info: it happened, it is meant to, and it is good to know."""
 
@@ -77,6 +78,8 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.SLICE_EXPIRING: "slice expires soon",
     Kind.SLICE_EXPIRED: "slice has expired and was removed",
     Kind.SLICE_HELD: "a stored slice clashes with the configuration and has no effect",
+    Kind.OPERATION_GOES_ON: "an operation on a sliver goes on",
+    Kind.OPERATION_ENDED: "an operation on a sliver ended",
     Kind.CONFIG_RELOADED: "configuration reloaded",
     Kind.CONFIG_REJECTED: "configuration rejected; the running one stays",
     Kind.CALL: "call",
@@ -87,6 +90,7 @@ TITLES: Final[dict[Kind, str]] = {
 _UNTHROTTLED: Final = frozenset(
     {
         Kind.CALL,
+        Kind.OPERATION_ENDED,
         Kind.SERVER_STARTED,
         Kind.SERVER_STOPPING,
         Kind.CONFIG_RELOADED,

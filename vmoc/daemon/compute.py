@@ -1,0 +1,83 @@
+"""The compute side of the running service: handlers, their journal, and what removes slivers nobody may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from am_bridge.handlers.catalogue_file import read_catalogue
+from am_bridge.handlers.journal import JournalError, SqliteJournal
+from am_bridge.handlers.operations import Operation, OperationState
+from am_bridge.handlers.processor import Processor
+from am_bridge.handlers.sweeper import Sweeper
+from am_bridge.handlers.tally import Tally
+from am_bridge.services.sliver_access import acceptance, fate_of
+from vmoc.config import ConfigError, Settings
+from vmoc.daemon.errors import StartError
+from vmoc.events import Event, Kind
+from vmoc.ledger import SliceBook
+
+MEMORY: Final = ":memory:"
+GRACE: Final = 1.0
+"""Seconds that runs get to end by themselves when the service stops; the next life takes up the rest."""
+
+
+class Compute:
+    """``start`` once the slices are there; methods block, and are called off the loop or before it runs."""
+
+    def __init__(self, settings: Settings, book: SliceBook, report: Callable[[Event], None]) -> None:
+        """``report`` gets events, from whatever thread. Raises ``StartError``."""
+        self._report = report
+        self.tally = Tally()
+        try:
+            catalogue = read_catalogue(settings.handlers)
+        except ConfigError as error:
+            raise StartError(str(error).splitlines(), 2) from error
+        try:
+            self._journal = SqliteJournal(journal_path(settings.state_path))
+        except JournalError as error:
+            raise StartError([str(error)], 1) from error
+        self.processor = Processor(catalogue, self._journal, accept=acceptance(book), listener=self._went_on)
+        self._sweeper = Sweeper(self.processor, fate_of(book))
+
+    def start(self) -> None:
+        """Take up what an earlier life left. Raises ``StartError``."""
+        try:
+            self.processor.start()
+        except JournalError as error:
+            raise StartError([str(error)], 1) from error
+        self._sweeper.start()
+
+    def close(self) -> None:
+        """Stop what runs; it is taken up by the next life."""
+        self._sweeper.close()
+        self.processor.close(GRACE)
+        self._journal.close()
+
+    def _went_on(self, operation: Operation) -> None:
+        self.tally.note(operation)
+        if operation.over:
+            kind, failure = Kind.OPERATION_ENDED, operation.failure
+            failed = operation.state is not OperationState.SUCCEEDED
+            reason = failure.kind.value if failed and failure is not None else None
+            message = failure.message if failed and failure is not None else ""
+        else:
+            kind, reason, message = Kind.OPERATION_GOES_ON, None, ""
+        detail = {
+            "operation": operation.id,
+            "verb": operation.action or operation.verb.value,
+            "sliver": operation.sliver.sliver_id,
+            "state": operation.state.value if operation.over else operation.phase.value,
+            "by": operation.requested_by,
+        }
+        owner = operation.spec.slice_id if operation.spec.resource_type != "host" else None
+        self._report(Event(kind, slice=owner or None, reason=reason, message=message, detail=detail))
+
+
+def journal_path(state: str | Path) -> str:
+    """The file of operations and slivers that goes with a state file: ``vmoc.db`` has ``vmoc-slivers.db``."""
+    if str(state) == MEMORY:
+        return MEMORY
+    path = Path(state)
+    return str(path.with_name(f"{path.stem}-slivers{path.suffix}"))
