@@ -76,6 +76,10 @@ class SwitchConnection(SwitchEnd):
         self.judge = book.judge(model.version, model.dpid, native)
 
     def hear(self, data: bytes) -> None:
+        session = self.book.mux._south.get(self.cid)
+        if self.book.hostile and session is not None and session.switch is not None:
+            # It may have said that it is another: then it has that one's slices, as far as anybody can know.
+            self.judge = self.book.judge(self.version, session.switch.dpid, self.native)
         for raw in _split(data):
             message = Message(raw)
             self.book.judged(partial(self.judge.message, message=message, negotiated=self.negotiated))

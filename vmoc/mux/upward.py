@@ -235,6 +235,6 @@ def flow_removed(version: int, message: bytes, entry: Entry) -> bytes:
     priority = virtual_priority(version, entry.data).to_bytes(2, "big")
     match = virtual_match(version, entry.data)
     if version == OF10:
-        return b"".join((message[:4], b"\0\0\0\0", match, cookie, priority, message[58:88]))
+        return header.message(version, header.FLOW_REMOVED, 0, match + cookie + priority + message[58:88])
     body = b"".join((cookie, priority, message[18:19], bytes((virtual_table(entry.data),)), message[20:48], match))
     return header.message(version, header.FLOW_REMOVED, 0, body)

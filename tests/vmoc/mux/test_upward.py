@@ -347,6 +347,20 @@ def test_not_asked_for_is_not_told_but_counted(version: int):
 
 
 @BOTH
+def test_a_tail_on_a_flow_removed_does_not_reach_the_controller(version: int):
+    """Its length is that of what is told: the next message begins where the controller looks for it."""
+    book, switch = scene(version)
+    a = book.at("alice")
+    a.add(2, eth_dst="02:00:00:00:00:11", flags=1)
+    (entry,) = switch.flows(100)
+    body = switch.model.table.removed_message(entry, 0)
+    switch.send(of.message(version, "flow_removed", body + bytes(8 if version == V13 else 2)))
+    told = a.take_one("flow_removed")
+    assert len(told.raw) == int.from_bytes(told.raw[2:4], "big")
+    assert of.parse_flow_removed(told).match == {"eth_dst": (0x020000000011, 0xFFFFFFFFFFFF)}
+
+
+@BOTH
 def test_flow_removed_of_a_former_instance_is_nobodys(version: int):
     book, switch = scene(version)
     book.at("alice").add(2, flags=1)
