@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -336,7 +337,7 @@ def slice_message(
         owner=one.owner,
         labels=one.labels,
         segments=[segment_message(segment) for segment in one.segments],
-        limits=limits_message(one.limits),
+        limits=_limits(one.limits),
         admin_state=pb.ADMIN_STATE_ENABLED if one.enabled else pb.ADMIN_STATE_DISABLED,
         etag=etag,
         origin=_ORIGINS[one.origin],
@@ -381,3 +382,7 @@ def _attachment_message(attachment: Attachment) -> pb.Attachment:
 def limits_message(limits: Limits) -> pb.Limits:
     """Every limit, given or default."""
     return pb.Limits(**{name: getattr(limits, name) for name in _LIMITS})
+
+
+_limits: Final = lru_cache(1024)(limits_message)
+"""Most slices have the same ones. What it returns is copied, never changed."""

@@ -142,8 +142,7 @@ def test_a_slice_comes_and_goes_and_the_other_one_loses_nothing(lab: Lab, versio
     assert "alice" not in vmoc("slice", "list")
 
 
-@VERSIONS
-def test_a_slice_changes_while_its_own_traffic_flows(lab: Lab, version: int) -> None:
+def test_a_slice_changes_while_its_own_traffic_flows(lab: Lab, version: int = of.V13) -> None:
     start(lab, version)
     alice = lab.controller(version, NORTH)
     register("alice", ALICE, 1, 2)
@@ -165,8 +164,7 @@ def test_a_slice_changes_while_its_own_traffic_flows(lab: Lab, version: int) -> 
     assert a.closed is None, "the very same connection"
 
 
-@VERSIONS
-def test_a_controller_moves_and_the_flows_stay(lab: Lab, version: int) -> None:
+def test_a_controller_moves_and_the_flows_stay(lab: Lab, version: int = of.V10) -> None:
     start(lab, version)
     alice = lab.controller(version, NORTH)
     register("alice", ALICE, 1, 2)
@@ -192,8 +190,7 @@ def connected(text: str) -> list[dict[str, Any]]:
     return links
 
 
-@VERSIONS
-@pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
+@pytest.mark.parametrize(("version", "killed"), [(of.V10, False), (of.V13, True)], ids=["1.0", "1.3-killed"])
 def test_unregistered_while_the_switch_is_away(lab: Lab, version: int, killed: bool) -> None:
     start(lab, version)
     alice, carol = lab.controller(version, NORTH), lab.controller(version, NORTH + 2)
@@ -240,8 +237,7 @@ def flows_when_called(lab: Lab, controller: Any) -> Any:
     return answer
 
 
-@VERSIONS
-def test_vmoc_is_killed_in_the_middle(lab: Lab, version: int) -> None:
+def test_vmoc_is_killed_in_the_middle(lab: Lab, version: int = of.V13) -> None:
     start(lab, version)
     alice = lab.controller(version, NORTH)
     register("alice", ALICE, 1, 2)

@@ -9,27 +9,33 @@ messages and optional fields, which are null.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Final
 
-from google.protobuf import any_pb2, duration_pb2, struct_pb2, timestamp_pb2
-from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf import timestamp_pb2
+from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+
+LONG: Final = 100
+"""Elements; Python indents slowly."""
+_line: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def to_document(message: Message) -> dict[str, Any]:
     """The message with all its fields, in the order of its definition."""
     return {
-        field.name: _field(message, field)
-        for field in message.DESCRIPTOR.fields
-        if field.containing_oneof is None or _is_optional(field) or message.HasField(field.name)
+        name: value(message) for name, chosen, value in _plan(message.DESCRIPTOR) if chosen is None or chosen(message)
     }
 
 
 def to_json(document: object) -> str:
-    """Indented, and readable for people who do not write in ASCII."""
+    """Indented, and readable for people who do not write in ASCII; of a long list each element is one line."""
+    if isinstance(document, list) and len(document) > LONG:
+        return "[\n" + ",\n".join(map(_line, document)) + "\n]"
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
@@ -83,35 +89,59 @@ def _is_optional(field: Any) -> bool:
     return oneof is not None and len(oneof.fields) == 1 and oneof.name == f"_{field.name}"
 
 
-def _field(message: Message, field: Any) -> Any:
-    if field.is_repeated:
-        values = getattr(message, field.name)
-        entry = field.message_type
-        if entry is not None and entry.GetOptions().map_entry:
-            value_field = entry.fields_by_name["value"]
-            return {str(key): _value(value, value_field) for key, value in sorted(values.items())}
-        return [_value(value, field) for value in values]
-    if field.has_presence and not message.HasField(field.name):
+Value = Callable[[Any], Any]
+"""What becomes of a message's field, or of one value."""
+
+
+@lru_cache(512)
+def _plan(descriptor: Descriptor) -> tuple[tuple[str, Callable[[Message], bool] | None, Value], ...]:
+    """For every field of a message: its name, whether this message has it (None: always), and its value.
+
+    Worked out once for a kind of message, as there may be tens of thousands of them.
+    """
+    return tuple((field.name, _chosen(field), _of_field(field)) for field in descriptor.fields)
+
+
+def _chosen(field: Any) -> Callable[[Message], bool] | None:
+    """Fields of a oneof are there if they are what was chosen."""
+    if field.containing_oneof is None or _is_optional(field):
         return None
-    return _value(getattr(message, field.name), field)
+    name = field.name
+    return lambda message: message.HasField(name)
 
 
-def _value(value: Any, field: Any) -> Any:
+def _of_field(field: Any) -> Value:
+    name, get = field.name, attrgetter(field.name)
+    entry = field.message_type
+    if field.is_repeated and entry is not None and entry.GetOptions().map_entry:
+        in_map = _of_value(entry.fields_by_name["value"]) or _same
+        return lambda message: {str(key): in_map(value) for key, value in sorted(get(message).items())}
+    one = _of_value(field)
+    if field.is_repeated:
+        if one is None:
+            return lambda message: list(get(message))
+        return lambda message: [one(value) for value in get(message)]
+    if field.has_presence:
+        write = one or _same
+        return lambda message: write(get(message)) if message.HasField(name) else None
+    return get if one is None else lambda message: one(get(message))
+
+
+def _of_value(field: Any) -> Value | None:
+    """None: the value itself."""
     if field.enum_type is not None:
-        return word(field.enum_type, value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if not isinstance(value, Message):
-        return value
-    if isinstance(value, timestamp_pb2.Timestamp):
-        return moment(value)
-    if isinstance(value, duration_pb2.Duration):
-        return value.seconds + value.nanos / 1e9
-    if isinstance(value, struct_pb2.Struct | struct_pb2.Value | struct_pb2.ListValue):
-        return _whole(MessageToDict(value))
-    if isinstance(value, any_pb2.Any):
-        return MessageToDict(value, preserving_proto_field_name=True)
-    return to_document(value)
+        words = {value.number: word(field.enum_type, value.number) for value in field.enum_type.values}
+        return lambda number: words[number] if number in words else str(number)
+    if field.type == field.TYPE_BYTES:
+        return lambda value: value.hex()
+    if field.message_type is None:
+        return None
+    special: Value = _SPECIAL.get(field.message_type.full_name, to_document)
+    return special
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _whole(value: Any) -> Any:
@@ -123,3 +153,17 @@ def _whole(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole(one) for one in value]
     return value
+
+
+def _struct(value: Message) -> Any:
+    return _whole(MessageToDict(value))
+
+
+_SPECIAL: Final[Mapping[str, Value]] = {
+    "google.protobuf.Timestamp": moment,
+    "google.protobuf.Duration": lambda value: value.seconds + value.nanos / 1e9,
+    "google.protobuf.Struct": _struct,
+    "google.protobuf.Value": _struct,
+    "google.protobuf.ListValue": _struct,
+    "google.protobuf.Any": lambda value: MessageToDict(value, preserving_proto_field_name=True),
+}

@@ -51,8 +51,7 @@ def show_table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, empty
     elif sys.stdout.isatty():
         _show_richly(titles, cells)
     else:
-        for line in _aligned([list(titles), *cells]):
-            click.echo(line)
+        click.echo("\n".join(_aligned([list(titles), *cells])))
 
 
 def show_facts(facts: Mapping[str, object]) -> None:
@@ -95,6 +94,8 @@ def _text(value: object) -> str:
         return ", ".join(map(str, value))
     text = str(value)
     # Names come from switches and experimenters: a terminal must not obey them.
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text)
 
 

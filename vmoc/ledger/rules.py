@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Final
 
 from vmoc.config import Settings, Vlans
@@ -107,9 +108,7 @@ def _violations(one: Slice, rules: Rules) -> Found:
         yield from _name("labels", key, empty=False)
         if len(value) > MAX_TEXT:
             yield f"labels[{key[:40]}]", f"has {len(value)} characters; at most {MAX_TEXT} are allowed"
-    for field, value in zip(fields(Limits), astuple(one.limits), strict=True):
-        if not 0 <= value <= MAX_LIMIT:
-            yield f"limits.{field.name}", f"must be 0..{MAX_LIMIT}, not {value}"
+    yield from _limits(one.limits)
     if one.expire_time is not None and not math.isfinite(one.expire_time):
         yield "expire_time", "is not a time"
     if len(one.segments) > VLAN_MAX:
@@ -129,6 +128,15 @@ def _name(field: str, text: str, *, empty: bool = True) -> Found:
         yield field, f"must have {0 if empty else 1} to {MAX_TEXT // 4} characters"
     elif not text.isprintable():
         yield field, "must not hold control characters"
+
+
+@lru_cache(1024)
+def _limits(limits: Limits) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (f"limits.{name}", f"must be 0..{MAX_LIMIT}, not {value}")
+        for name, value in asdict(limits).items()
+        if not 0 <= value <= MAX_LIMIT
+    )
 
 
 def _segment(segment: Segment, rules: Rules) -> Found:

@@ -27,6 +27,7 @@ from vmoc.model import (
 )
 
 _endpoint: Final = lru_cache(8192)(Endpoint.parse)
+_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _NO_QUEUES: Final = Attachment(0).queues
 
 
@@ -41,7 +42,7 @@ def encode(one: Slice) -> str:
         "owner": one.owner,
         "expire_time": one.expire_time,
     }
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return _json(body)
 
 
 def decode(slice_id: str, text: str) -> Slice:

@@ -32,6 +32,8 @@ from vmoc.store.contract import (
 from vmoc.store.migrating import APPLICATION_ID, Step, migrate, steps, version_of
 
 IN_MEMORY: Final = ":memory:"
+LOG_SIZE: Final = 4 << 20
+"""Bytes of the log at which SQLite begins it anew: its default of 1000 pages."""
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _REPAIR: Final = "restore it from a copy, or move it away to start without the slices in it"
 
@@ -164,6 +166,26 @@ class SqliteStore:
         if verdict != "ok":
             raise StoreDamagedError(f"the state file {self._path} is damaged ({verdict.splitlines()[-1]}); {_REPAIR}")
         migrate(self._connection, self._schema)
+        if self._path != IN_MEMORY:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let the log have its full size from the start.
+
+        A commit then overwrites what the file has already; one that makes the file longer takes about twice as long,
+        as the file system writes its own journal too. Without room on the disk it works all the same.
+        """
+        run = self._connection.execute
+        (cache,) = run("PRAGMA cache_size").fetchone()
+        run("PRAGMA cache_size = 10")  # so that pages go to the log before the transaction ends, which it never does
+        try:
+            run("BEGIN IMMEDIATE")
+            with contextlib.suppress(sqlite3.OperationalError):
+                run("INSERT INTO meta VALUES ('room', zeroblob(?))", (LOG_SIZE,))
+            if self._connection.in_transaction:
+                run("ROLLBACK")
+        finally:
+            run(f"PRAGMA cache_size = {cache}")
 
     @contextlib.contextmanager
     def _working(self, done: str) -> Iterator[None]:

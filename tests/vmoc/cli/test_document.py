@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 
@@ -72,3 +74,11 @@ def test_printed_forms_agree() -> None:
 
 def test_moment_is_utc() -> None:
     assert moment(timestamp_pb2.Timestamp(seconds=0)) == "1970-01-01T00:00:00.000Z"
+
+
+def test_a_long_list_has_one_element_per_line() -> None:
+    document = [{"id": number, "name": "ü"} for number in range(101)]
+    lines = to_json(document).splitlines()
+    assert (lines[0], lines[1], lines[-1], len(lines)) == ("[", '{"id": 0, "name": "ü"},', "]", 103)
+    assert json.loads(to_json(document)) == document
+    assert to_json(document[:100]).splitlines()[1:3] == ["  {", '    "id": 0,']
