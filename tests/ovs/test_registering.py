@@ -142,7 +142,8 @@ def test_a_slice_comes_and_goes_and_the_other_one_loses_nothing(lab: Lab, versio
     assert "alice" not in vmoc("slice", "list")
 
 
-def test_a_slice_changes_while_its_own_traffic_flows(lab: Lab, version: int = of.V13) -> None:
+def test_a_slice_changes_while_its_own_traffic_flows(lab: Lab) -> None:
+    version = of.V13
     start(lab, version)
     alice = lab.controller(version, NORTH)
     register("alice", ALICE, 1, 2)
@@ -164,7 +165,8 @@ def test_a_slice_changes_while_its_own_traffic_flows(lab: Lab, version: int = of
     assert a.closed is None, "the very same connection"
 
 
-def test_a_controller_moves_and_the_flows_stay(lab: Lab, version: int = of.V10) -> None:
+def test_a_controller_moves_and_the_flows_stay(lab: Lab) -> None:
+    version = of.V10
     start(lab, version)
     alice = lab.controller(version, NORTH)
     register("alice", ALICE, 1, 2)
@@ -237,7 +239,8 @@ def flows_when_called(lab: Lab, controller: Any) -> Any:
     return answer
 
 
-def test_vmoc_is_killed_in_the_middle(lab: Lab, version: int = of.V13) -> None:
+def test_vmoc_is_killed_in_the_middle(lab: Lab) -> None:
+    version = of.V13
     start(lab, version)
     alice = lab.controller(version, NORTH)
     register("alice", ALICE, 1, 2)
