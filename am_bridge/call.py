@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from am_bridge.auth import Caller
 
-T = TypeVar("T")
 LONGEST: Final = 60.0
 """Seconds a call may take at most, whatever its deadline."""
 
@@ -24,7 +23,7 @@ class Call:
     peer: str = ""
     slice_id: str | None = None
     detail: dict[str, str | int | bool] = field(default_factory=dict)
-    in_thread: Callable[[Callable[[], object]], Awaitable[object]] | None = None
+    in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
     """For streams, which run on the API's loop: runs what blocks elsewhere."""
 
     @property

@@ -85,6 +85,8 @@ class Failure:
     metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
     violations: tuple[tuple[str, str], ...] = ()
     """Fields of the request and what is wrong with each."""
+    retry_after: float | None = None
+    """Seconds after which the server says to call again."""
 
     @property
     def sentence(self) -> str:
@@ -99,14 +101,21 @@ def failure_of(error: Any) -> Failure:
     code, message = error.code(), error.details() or ""
     reason, metadata = "", {}
     violations: list[tuple[str, str]] = []
+    retry_after: float | None = None
     try:
         status = rpc_status.from_call(error)
     except ValueError:  # a status that contradicts its own details: only the outer one counts
         status = None
     for detail in status.details if status is not None else ():
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        info, bad, retry = (
+            error_details_pb2.ErrorInfo(),
+            error_details_pb2.BadRequest(),
+            error_details_pb2.RetryInfo(),
+        )
         if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == DOMAIN:
             reason, metadata = info.reason, dict(info.metadata)
         elif detail.Is(bad.DESCRIPTOR) and detail.Unpack(bad):
             violations.extend((one.field, one.description) for one in bad.field_violations)
-    return Failure(code, message, reason, metadata, tuple(violations))
+        elif detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    return Failure(code, message, reason, metadata, tuple(violations), retry_after)

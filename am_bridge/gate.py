@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -20,7 +22,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from am_bridge import reasons
-from am_bridge.auth import LONG, METHODS, Access, Callers, authorise
+from am_bridge.auth import LONG, METHODS, Access, Callers, Role, authorise
 from am_bridge.call import LONGEST, Call
 from am_bridge.status import ApiError, RetryAfter, api_error, to_grpc
 from vmoc.errors import VmocError
@@ -33,8 +35,12 @@ MOST_CALLS: Final = 256
 MOST_STREAMS: Final = 320
 MOST_BYTES: Final = 128 << 20
 """Of the requests that are being answered, or wait for it."""
+MOST_OF_ONE: Final = 64
+"""Calls, and streams, of one caller who is not an administrator."""
 COME_BACK: Final = 0.5
-"""Seconds."""
+LONGEST_WRITE: Final = 20.0
+GIVE_UP: Final = 1.0
+"""Seconds: until a stream nobody reads is ended, and for telling its reader."""
 Context = Any  # grpc.aio.ServicerContext; its stubs are generic in what we treat as bytes
 Translate = Callable[[VmocError], "ApiError | None"]
 
@@ -67,6 +73,8 @@ class Gate(grpc.aio.ServerInterceptor):
         self._hooks = hooks
         self._calls = 0
         self._streams = 0
+        self._calls_of: Counter[str] = Counter()
+        self._streams_of: Counter[str] = Counter()
         self._bytes = 0
         self._changing = ThreadPoolExecutor(CHANGING, "api-change")
         self._reading = ThreadPoolExecutor(READING, "api-read")
@@ -107,10 +115,12 @@ class Gate(grpc.aio.ServerInterceptor):
             try:
                 call = self._begin(method, context, data)
                 future = pool.submit(self._answer, call, serve, read, write, data, changes)
+                name = call.caller.name
                 self._calls += 1
+                self._calls_of[name] += 1
                 self._bytes += len(data)
                 loop = asyncio.get_running_loop()
-                future.add_done_callback(lambda done: _on_loop(loop, self._done, len(data)))
+                future.add_done_callback(lambda done: _on_loop(loop, self._done, name, len(data)))
                 answer: bytes = await _result(future, loop)
                 return answer
             except Exception as error:
@@ -119,9 +129,10 @@ class Gate(grpc.aio.ServerInterceptor):
 
         return handle
 
-    def _done(self, size: int) -> None:
+    def _done(self, name: str, size: int) -> None:
         self._calls -= 1
         self._bytes -= size
+        _less(self._calls_of, name)
 
     def _answer(self, call: Call, serve: Any, read: Any, write: Any, data: bytes, changes: bool) -> bytes:
         """In a thread: the whole call, so that it is audited also if the caller has gone."""
@@ -147,19 +158,24 @@ class Gate(grpc.aio.ServerInterceptor):
             try:
                 call = self._begin(method, context, data, stream=True)
                 self._streams += 1
+                self._streams_of[call.caller.name] += 1
                 try:
                     loop = asyncio.get_running_loop()
                     call.in_thread = lambda work: _result(self._reading.submit(work), loop)
                     answers = serve(read(data), call)
                     try:
                         async for answer in answers:
-                            await context.write(write(answer))
+                            await _write(context, write(answer))
                     finally:
                         await answers.aclose()
                 finally:
                     self._streams -= 1
+                    _less(self._streams_of, call.caller.name)
             except Exception as error:
-                await self._refuse(context, error, call, method, False)
+                # A caller who does not read does not read this either.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GIVE_UP):
+                        await self._refuse(context, error, call, method, False)
 
         return handle
 
@@ -168,12 +184,14 @@ class Gate(grpc.aio.ServerInterceptor):
         authorise(method, caller)
         if self.draining and (stream or METHODS.get(method) is Access.WRITE):
             raise ApiError(reasons.SERVER_DRAINING, retry=RetryAfter(2.0))
+        assert caller is not None
         full = self._streams >= MOST_STREAMS if stream else self._calls >= MOST_CALLS
+        if caller.role is not Role.ADMIN:
+            full = full or (self._streams_of if stream else self._calls_of)[caller.name] >= MOST_OF_ONE
         if full or (self._bytes and self._bytes + len(data) > MOST_BYTES):
             raise ApiError(reasons.TOO_MANY_CALLS, retry=RetryAfter(COME_BACK))
         left = context.time_remaining()
         until = monotonic() + (LONGEST if left is None else min(left, LONGEST))
-        assert caller is not None
         return Call(method, caller, until, context.peer())
 
     async def _refuse(self, context: Context, error: Exception, call: Call | None, method: str, changes: bool) -> None:
@@ -268,6 +286,20 @@ def _reader(handler: Any) -> Callable[[bytes], Any]:
             raise ApiError(reasons.FIELD_INVALID, "the request is not a message of the method's type") from None
 
     return read
+
+
+async def _write(context: Context, data: bytes) -> None:
+    try:
+        async with asyncio.timeout(LONGEST_WRITE):
+            await context.write(data)
+    except TimeoutError:
+        raise ApiError(reasons.SLOW_READER) from None
+
+
+def _less(counts: Counter[str], name: str) -> None:
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]
 
 
 async def _result(future: Future[Any], loop: asyncio.AbstractEventLoop) -> Any:

@@ -66,19 +66,18 @@ class SwitchSummary:
     software: str
     serial_number: str
     description: str
+    flows: int = 0
+    """Those of all slices together."""
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchStatus:
-    """One switch with its ports, and the VLANs that have a virtual datapath on it, both ascending.
-
-    ``flows`` is how many all of these have together.
-    """
+    """One switch with its ports, and the VLANs that have a virtual datapath on it, both ascending."""
 
     summary: SwitchSummary
     ports: tuple[PortStatus, ...]
     vlans: tuple[int, ...]
-    flows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,7 @@ class Connection:
     version: str | None  # of a connected controller, as its role
     role: str | None  # equal, master, slave
     is_default: bool  # the segment names no controller; this is the default one
+    dropped: int = 0  # packet-ins it did not get because it was too slow, or the slice over its rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,24 @@
-"""Values of ``vmoc.status`` as messages: virtual datapaths, connections to controllers, switches and their ports."""
+"""Values of ``vmoc.status`` as messages: virtual datapaths, connections to controllers, switches, flows, links."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from am_bridge.fields import to_timestamp
 from vmoc.model import format_dpid
-from vmoc.status import Connection, DatapathStatus, Lifecycle, PortStatus, SliceStatus, SwitchSummary
+from vmoc.status import (
+    Connection,
+    DatapathStatus,
+    FlowStatus,
+    Lifecycle,
+    PortStatus,
+    SliceStatus,
+    SwitchSummary,
+)
+from vmoc.topology import Network
 from vmoc.v1 import resources_pb2 as pb
 from vmoc.v1 import switches_pb2 as s
 
@@ -37,7 +47,20 @@ _ROLES: Final = {
     "master": pb.CONTROLLER_ROLE_MASTER,
     "slave": pb.CONTROLLER_ROLE_SLAVE,
 }
+KINDS: Final = {
+    "slice": s.FLOW_KIND_SLICE,
+    "guard": s.FLOW_KIND_GUARD,
+    "standalone": s.FLOW_KIND_STANDALONE,
+    "foreign": s.FLOW_KIND_FOREIGN,
+    "admission": s.FLOW_KIND_ADMISSION,
+    "suppress": s.FLOW_KIND_SUPPRESS,
+    "operator": s.FLOW_KIND_OPERATOR,
+    "missing": s.FLOW_KIND_MISSING,
+    "own": s.FLOW_KIND_OWN,
+}
+"""Of flows, by the rack's words."""
 _MOST: Final = 0x7FFFFFFF
+_MOST_COUNT: Final = 0x7FFFFFFFFFFFFFFF
 
 
 def moment(seconds: float | None) -> Timestamp | None:
@@ -89,6 +112,7 @@ def connection_message(one: Connection) -> pb.ControllerConnection:
         openflow_version=one.version or "",
         role=_ROLES[one.role],
         default_controller=one.is_default,
+        dropped_packet_in_count=one.dropped,
     )
 
 
@@ -133,4 +157,60 @@ def summary_message(one: SwitchSummary) -> s.Switch:
         description=one.description,
         table_count=one.tables,
         virtual_datapath_count=one.datapaths,
+        flow_count=one.flows,
+        tls=one.tls,
     )
+
+
+def flow_message(one: FlowStatus) -> s.Flow:
+    """A flow of a switch. What counts no packets, or bytes, says all ones for them."""
+    message = s.Flow(
+        dpid=format_dpid(one.dpid),
+        text=one.physical,
+        virtual_text=one.virtual,
+        slice_id=one.slice or "",
+        vlan_id=one.vlan or 0,
+        kind=KINDS[one.kind],
+        table_id=one.table,
+        priority=one.priority,
+        cookie=one.cookie,
+    )
+    if one.counts is not None:
+        message.packet_count = min(one.counts.packets, _MOST_COUNT)
+        message.byte_count = min(one.counts.bytes, _MOST_COUNT)
+        message.age.CopyFrom(_duration(one.counts.duration))
+    return message
+
+
+def topology_message(network: Network) -> s.Topology:
+    """The network; no hosts, as none are learnt."""
+    return s.Topology(
+        switches=[
+            s.TopologySwitch(
+                dpid=format_dpid(one.dpid),
+                state=switch_state(one.connected, one.up),
+                ports=[port_message(port) for port in one.ports],
+            )
+            for one in network.switches
+        ],
+        links=[
+            s.TopologyLink(
+                source_dpid=format_dpid(one.source_dpid),
+                source_port=one.source_port,
+                target_dpid=format_dpid(one.target_dpid),
+                target_port=one.target_port,
+                create_time=moment(one.since),
+                last_seen_time=moment(one.last_seen),
+            )
+            for one in network.links
+        ],
+        slice_ports=[
+            s.SlicePorts(slice_id=one.slice, vlan_id=one.vlan, dpid=format_dpid(one.dpid), ports=one.ports)
+            for one in network.slices
+        ],
+    )
+
+
+def _duration(seconds: float) -> Duration:
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))

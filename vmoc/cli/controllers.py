@@ -59,5 +59,7 @@ def list_(
             ]
             for one in found
         ],
-        empty="no connections: no slice is on a connected switch",
+        empty="no connection fits"
+        if slice_id or vlan or dpid or address or state
+        else "no connections: no slice is on a connected switch",
     )

@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Final, TypeVar
 
 import click
@@ -19,6 +20,7 @@ USAGE: Final = 2
 UNREACHABLE: Final = 3
 TIMED_OUT: Final = 4
 PAGE: Final = 1000
+SHORTEST_WAIT: Final = 0.1
 _PATH: Final = click.Path(path_type=Path, dir_okay=False)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -58,11 +60,17 @@ class Server:
             raise click.UsageError(str(error)) from error
 
     def call(self, method: Any, request: Any, *, deadline: float | None = None) -> Any:
-        """One answer. Raises ``CallFailedError``."""
-        try:
-            return method(request, timeout=self.deadline if deadline is None else deadline)
-        except grpc.RpcError as error:
-            raise _failed(failure_of(error), self.address) from error
+        """One answer; waits its turn where the service says when that is. Raises ``CallFailedError``."""
+        end = monotonic() + (self.deadline if deadline is None else deadline)
+        while True:
+            try:
+                return method(request, timeout=max(0.1, end - monotonic()))
+            except grpc.RpcError as error:
+                failure = failure_of(error)
+                wait = failure.retry_after if failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+                if wait is None or monotonic() + wait >= end:
+                    raise _failed(failure, self.address) from error
+            sleep(max(wait, SHORTEST_WAIT))
 
     def pages(self, method: Any, request: Any, field: str, *, size: int = PAGE) -> Iterator[Any]:
         """The entries of ``field`` in all pages. Raises ``CallFailedError``."""

@@ -76,7 +76,7 @@ def show(server: Server, output: str, dpid: str) -> None:
             "last seen": moment(one.last_seen_time) if one.HasField("last_seen_time") else "",
             "peer": one.peer + (" (TLS)" if one.tls else ""),
             "openflow": one.openflow_version,
-            "native VLAN": one.native_vlan_id,
+            "native VLAN": one.native_vlan_id or "",
             "made by": one.manufacturer,
             "hardware": one.hardware,
             "software": one.software,
@@ -110,7 +110,7 @@ def show(server: Server, output: str, dpid: str) -> None:
                 word(r.VirtualDatapathState.DESCRIPTOR, datapath.state),
                 ago(datapath.state_time.seconds),
                 datapath.presented_dpid,
-                list(datapath.ports),
+                ["LOCAL" if port == 0xFFFFFFFE else port for port in datapath.ports],
                 f"{datapath.usage.flow_count}/{datapath.usage.max_flows or '-'}",
             ]
             for datapath in one.virtual_datapaths

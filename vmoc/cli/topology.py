@@ -117,6 +117,12 @@ def _seconds(stamp: timestamp_pb2.Timestamp) -> float:
     return stamp.seconds + stamp.nanos / 1e9
 
 
+def _shown(port: s.Port) -> str:
+    if port.port == LOCAL_PORT:
+        return "LOCAL"
+    return f"{port.port} ({port.name})" if port.name else f"{port.port}"
+
+
 def _show(topology: s.Topology) -> None:
     show_table(
         ["SWITCH", "STATE", "PORTS"],
@@ -124,7 +130,7 @@ def _show(topology: s.Topology) -> None:
             [
                 one.dpid,
                 word(s.SwitchState.DESCRIPTOR, one.state),
-                [f"{port.port}" + (f" ({port.name})" if port.name else "") for port in one.ports],
+                [_shown(port) for port in one.ports],
             ]
             for one in topology.switches
         ],
@@ -144,7 +150,10 @@ def _show(topology: s.Topology) -> None:
         click.echo()
         show_table(
             ["SLICE", "VLAN", "SWITCH", "PORTS"],
-            [[one.slice_id, one.vlan_id, one.dpid, list(one.ports)] for one in topology.slice_ports],
+            [
+                [one.slice_id, one.vlan_id, one.dpid, ["LOCAL" if port == LOCAL_PORT else port for port in one.ports]]
+                for one in topology.slice_ports
+            ],
             empty="",
         )
     if topology.hosts:

@@ -13,27 +13,30 @@ from am_bridge.auth import Callers
 from am_bridge.gate import Hooks
 from am_bridge.paging import PageTokens
 from am_bridge.server import MOST_MESSAGE, ApiServer, ListenError, Served
+from am_bridge.services.events import EventService
 from am_bridge.services.info import Identity, ServerService, Tally
 from am_bridge.services.operations import Operations
 from am_bridge.services.slices import SliceService
 from am_bridge.services.slivers import SliverService
+from am_bridge.services.switches import SwitchService
 from am_bridge.status import ApiError, RetryAfter
 from vmoc.config import Settings
-from vmoc.daemon.compute import Compute
-from vmoc.daemon.rack import (
+from vmoc.daemon.asking import (
     BusyError,
     NotKnownError,
     PageTokenError,
-    Rack,
     RackTimeoutError,
     SwitchAwayError,
 )
+from vmoc.daemon.compute import Compute
+from vmoc.daemon.rack import Rack
 from vmoc.errors import VmocError
 from vmoc.ledger import SliceBook
 from vmoc.net import southbound
 from vmoc.net.wire import format_peer
 from vmoc.telemetry import metrics
-from vmoc.v1 import server_pb2_grpc, slices_pb2_grpc, slivers_pb2_grpc
+from vmoc.telemetry.summary import summarise
+from vmoc.v1 import events_pb2_grpc, server_pb2_grpc, slices_pb2_grpc, slivers_pb2_grpc, switches_pb2_grpc
 
 __all__ = ["Api", "ListenError"]
 
@@ -77,6 +80,16 @@ class Api:
             ),
             Served("vmoc.v1.SliverService", slivers_pb2_grpc.add_SliverServiceServicer_to_server, slivers),
             Served("google.longrunning.Operations", operations_pb2_grpc.add_OperationsServicer_to_server, operations),
+            Served(
+                "vmoc.v1.SwitchService",
+                switches_pb2_grpc.add_SwitchServiceServicer_to_server,
+                SwitchService(parts.book, parts.rack, tokens),
+            ),
+            Served(
+                "vmoc.v1.EventService",
+                events_pb2_grpc.add_EventServiceServicer_to_server,
+                EventService(parts.book, parts.rack, summarise),
+            ),
             Served(
                 "vmoc.v1.ServerService",
                 server_pb2_grpc.add_ServerServiceServicer_to_server,

@@ -103,7 +103,8 @@ class Adopting:
         known = new or old
         assert known is not None, "it was there before or it is there now"
         kind = Kind.SLICE_REMOVED if new is None else Kind.SLICE_ADDED if old is None else Kind.SLICE_CHANGED
-        self._hub.report(kind, slice=known.id, detail={"origin": str(known.origin)})
+        detail = {"origin": str(known.origin)} | ({"manager": known.manager} if known.manager else {})
+        self._hub.report(kind, slice=known.id, detail=detail)
 
     def _put(self, switch: Switch, vlans: Collection[int]) -> None:
         for vlan in vlans:

@@ -108,7 +108,7 @@ class Mux:
         """
         self._south[cid] = session = SouthSession(self._hub, self, cid, peer, native_vlan, now, version)
         if not version:
-            session.report(Kind.SWITCH_CONNECTED, "a switch connected")
+            session.report(Kind.SWITCH_CONNECTED, "")
         if self._draining:
             session.fail("shutting down", now)
 

@@ -7,6 +7,7 @@ Whether a controller is connected is the links' business.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -102,6 +103,8 @@ class VirtualDatapath:
         self.packet_in_cids: list[int] = []
         self.ready = False
         self.packet_ins_in = self.flow_mods_in = self.packet_outs_in = self.refusals = 0
+        self.packet_ins_over = 0
+        """Dropped, because they came faster than the slice's rate."""
         self.guards: frozenset[int] = frozenset()
         self.admitted: frozenset[int] = frozenset()
         """``pipeline: admission``: where packets may come from, ports and the controller."""
@@ -119,6 +122,7 @@ class VirtualDatapath:
         self.standalone_identity: bytes | None = None
         self.generation: int | None = None
         self._said: dict[Kind, float] = {}
+        self._unsaid: Counter[Kind] = Counter()
         self.flows = FlowTable(switch.version, self.tag, owner.limits.max_flows, self.notes)
         size = hub.policy.buffers.partition(":")[2]
         self.buffers = BufferPool(int(size), hub.random) if size else None
@@ -330,7 +334,7 @@ class VirtualDatapath:
         """Change state, and say so."""
         if state is self.state:
             return
-        self.state, self.since = state, now
+        before, self.state, self.since = self.state, state, now
         self.ready = state is State.READY
         self.hub.report(
             Kind.DATAPATH_STATE,
@@ -339,16 +343,37 @@ class VirtualDatapath:
             dpid=self.switch.dpid,
             reason=reason or str(state),
             message=message,
-            detail={"state": str(state), "presented_dpid": self.dpid},
+            detail={"state": str(state), "before": str(before), "presented_dpid": self.dpid},
         )
 
-    def say(self, kind: Kind, now: float, message: str, controller: str | None = None) -> None:
-        """Report what may happen with every message, but not that often."""
+    def say(
+        self, kind: Kind, now: float, message: str, controller: str | None = None, limit: str = "", value: float = 0
+    ) -> None:
+        """Report what may happen with every message, but not that often. ``limit`` is one of ``Limits``."""
+        self._unsaid[kind] += 1
         if now - self._said.get(kind, -SAY_AGAIN) >= SAY_AGAIN:
             self._said[kind] = now
             self.hub.report(
-                kind, slice=self.owner.id, vlan=self.vlan, dpid=self.switch.dpid, controller=controller, message=message
+                kind,
+                slice=self.owner.id,
+                vlan=self.vlan,
+                dpid=self.switch.dpid,
+                controller=controller,
+                message=message,
+                detail={"limit": limit, "value": int(value), "count": self._unsaid.pop(kind)},
             )
+
+    def rate_of(self, bucket: Bucket) -> str:
+        """The limit that ``bucket`` keeps; empty if it is none of this datapath's."""
+        return next((name for name, one in self._rates() if one is bucket), "")
+
+    def _rates(self) -> tuple[tuple[str, Bucket], ...]:
+        return (
+            ("flow_mod_rate", self.flow_mods),
+            ("packet_out_rate", self.packet_outs),
+            ("stats_rate", self.stats),
+            ("barrier_rate", self.barriers),
+        )
 
     def refresh_receivers(self) -> None:
         """Which connections get packet-ins, as their common case: every kind, no filter."""

@@ -42,6 +42,8 @@ class Link:
         self.last_error = ""
         self.failures = 0
         """Attempts that failed since it was last active."""
+        self.dropped = 0
+        """Packet-ins that its controller was too slow for."""
         self.session: NorthSession | None = None
         self.leaves: float | None = None
         """When it goes at the latest: the segment names another controller in its place, which is being connected."""
@@ -86,7 +88,7 @@ class Link:
         self.failures = 0
         self.last_error = ""
         self._enter(LinkState.ACTIVE, now)
-        self._report(Kind.CONTROLLER_CONNECTED, "connected")
+        self._report(Kind.CONTROLLER_CONNECTED, "")
         if self.on_active is not None:
             self.on_active(now)
 

@@ -146,7 +146,7 @@ class NorthSession:
                 self.refuse(message, Refusal("decode", errors.CODEC_BUG, f"{type(bug).__name__}: {bug}"), now)
                 continue
             if bucket is not None:
-                self._slow_down(message, now)
+                self._slow_down(message, bucket, now)
                 self._wait_for(bucket, messages[index:])
                 return
 
@@ -161,11 +161,11 @@ class NorthSession:
             or datapath.heavy > switch.HEAVY_WINDOW
         )
 
-    def _slow_down(self, message: bytes, now: float) -> None:
+    def _slow_down(self, message: bytes, bucket: Bucket, now: float) -> None:
         kind, datapath = names.message_name(self.version, message[1]), self.datapath
         self.hub.counters.rate_limited[datapath.owner.id, kind] += 1
         text = f"{kind} comes faster than the slice's rate; its controller is slowed down"
-        datapath.say(Kind.RATE_LIMITED, now, text, str(self.link.endpoint))
+        datapath.say(Kind.RATE_LIMITED, now, text, str(self.link.endpoint), datapath.rate_of(bucket), bucket.rate)
 
     def _hold(self, messages: list[bytes]) -> None:
         self._waiting = messages

@@ -155,7 +155,11 @@ def _be_sure(session: NorthSession, message: bytes) -> None:
 def _over(session: NorthSession, message: bytes, refusal: Refusal, now: float) -> None:
     session.refuse(message, refusal, now)
     if refusal.reason in (errors.GROUP_QUOTA, errors.METER_QUOTA):
-        session.datapath.say(Kind.QUOTA, now, refusal.detail, str(session.link.endpoint))
+        datapath = session.datapath
+        limit = ("max_groups", datapath.groups.quota)
+        if refusal.reason is errors.METER_QUOTA:
+            limit = ("max_meters", datapath.meters.quota)
+        datapath.say(Kind.QUOTA, now, refusal.detail, str(session.link.endpoint), *limit)
 
 
 def _charge(datapath: VirtualDatapath) -> None:

@@ -209,7 +209,7 @@ def flow_mod(session: NorthSession, message: bytes, now: float, bare: bytes | No
             raise Unsettled
         session.refuse(message, plan, now)
         if plan.reason is errors.FLOW_QUOTA:
-            datapath.say(Kind.QUOTA, now, plan.detail, str(session.link.endpoint))
+            datapath.say(Kind.QUOTA, now, plan.detail, str(session.link.endpoint), "max_flows", datapath.flows.quota)
         return False
     # A selection looked at every flow; a controller that does that often pays for it.
     if change.command != v10.ADD and len(datapath.flows) > 256 and datapath.flow_mods.rate:

@@ -171,10 +171,10 @@ class SouthSession:
         self.phase = Phase.CLOSED
         self._alarm.cancel()
 
-    def report(self, kind: Kind, message: str, reason: str | None = None) -> None:
+    def report(self, kind: Kind, message: str, reason: str | None = None, **detail: object) -> None:
         """An event about this connection."""
         dpid = self.switch.dpid if self.switch else None
-        self.hub.report(kind, dpid=dpid, reason=reason, message=message, detail={"peer": self.peer})
+        self.hub.report(kind, dpid=dpid, reason=reason, message=message, detail={"peer": self.peer, **detail})
 
     def _expired(self, now: float) -> None:
         self.fail("did not finish the handshake in time", now)

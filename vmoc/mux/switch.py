@@ -464,7 +464,8 @@ class Switch:
             self._port_changed(port, reason, now)
         if self.session is not None:
             what = ("added", "removed", "changed")[reason]
-            self.session.report(Kind.PORT_CHANGED, f"port {port.number} ({port.name}) {what}")
+            text = f"port {port.number} ({port.name}) {what}"
+            self.session.report(Kind.PORT_CHANGED, text, port=port.number, name=port.name, change=what)
         operator.port_status(self, message)
 
     def _port_added(self, port: Port, now: float) -> None:

@@ -185,7 +185,9 @@ def _deliver(datapath: VirtualDatapath, message: bytes, reason: int, in_port: in
     bucket = datapath.packet_ins
     if bucket.rate and not bucket.take(now):
         counters.dropped_packet_ins["rate"] += 1
-        datapath.say(Kind.DROPPED, now, "packet-ins come faster than the slice's rate")
+        datapath.packet_ins_over += 1
+        text = "packet-ins come faster than the slice's rate"
+        datapath.say(Kind.DROPPED, now, text, None, "packet_in_rate", bucket.rate)
         suppress.excess(datapath, in_port, now)
         return
     counters.packet_ins += 1
@@ -215,6 +217,7 @@ def _deliver_filtered(datapath: VirtualDatapath, message: bytes, reason: int, in
             taken = True
         elif session.behind:
             counters.dropped_packet_ins["backlog"] += 1
+            session.link.dropped += 1
             text = "a controller does not read as fast as packet-ins come"
             datapath.say(Kind.DROPPED, now, text, str(session.link.endpoint))
             taken = True

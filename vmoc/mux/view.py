@@ -68,9 +68,13 @@ class View:
         if switch is None:
             return None
         ports = tuple(_port(port) for _, port in sorted(switch.ports.items()))
-        flows = sum(len(datapath.flows.by_identity) for datapath in switch.datapaths.values())
         vlans = tuple(sorted({datapath.vlan for datapath in switch.datapaths.values()}))
-        return SwitchStatus(_summary(switch, epoch), ports, vlans, flows)
+        return SwitchStatus(_summary(switch, epoch), ports, vlans)
+
+    def connection(self, key: Key) -> int | None:
+        """The edge's number for a switch's connection; None while it has none."""
+        switch = self._switches.get(key)
+        return switch.session.cid if switch is not None and switch.session is not None else None
 
     def datapaths(self, key: Key, vlans: Iterable[int], epoch: float) -> list[DatapathStatus]:
         """The virtual datapaths of ``vlans`` on a switch."""
@@ -197,6 +201,7 @@ def _summary(switch: Switch, epoch: float) -> SwitchSummary:
         software=_text(software),
         serial_number=_text(serial),
         description=_text(description),
+        flows=sum(len(datapath.flows.by_identity) for datapath in switch.datapaths.values()),
     )
 
 
@@ -297,6 +302,7 @@ def _connection(link: Link, epoch: float) -> Connection:
         version=names.version_name(session.version) if session is not None and session.greeted else None,
         is_default=not datapath.segment.controllers,
         role=session.role.name.lower() if session is not None and session.greeted else None,
+        dropped=link.dropped + datapath.packet_ins_over,
     )
 
 

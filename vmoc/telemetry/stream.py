@@ -12,19 +12,19 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from itertools import islice
 from time import monotonic
 from typing import Final
 
 from vmoc.errors import VmocError
 from vmoc.events import Event, Kind
-from vmoc.openflow import header, names, v13
-from vmoc.openflow.text.flow import format_flow, format_packet_out
-from vmoc.openflow.text.group import format_group, format_meter
 from vmoc.telemetry.events import LEVELS, EventLog, Recorded
 
 READERS: Final = 256
-SUMMARY: Final = 300
-"""Characters of a message's summary."""
+EARLIEST: Final = "earliest"
+"""The token that stands for the oldest event that is kept."""
+LOOKS: Final = 512
+"""Events that ``Subscription.ready`` passes over at a time."""
 
 
 class Group(StrEnum):
@@ -149,10 +149,6 @@ class Happened:
         """How much it matters."""
         return severity_of(self.event.kind)
 
-    def summary(self) -> str:
-        """The refused message in one line; empty for events about no message."""
-        return summarise(self.event.raw)
-
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -206,14 +202,18 @@ class Stream:
         return self.token(self._log.last_sequence)
 
     def subscribe(
-        self, wanted: EventFilter | None = None, token: str = "", prelude: Iterator[Item] | None = None
+        self,
+        wanted: EventFilter | None = None,
+        token: str = "",
+        prelude: Iterator[Item] | None = None,
+        on_news: Callable[[], None] | None = None,
     ) -> Subscription:
-        """Read on after ``token``, or from now; ``prelude`` comes first.
+        """Read on after ``token``, or from now; ``prelude`` comes first. ``on_news``: see ``Subscription.ready``.
 
         Raises ``TokenError``, and ``TooManyReadersError`` above ``READERS``.
         """
         gap, after = self._place(token)
-        reader = Subscription(self, self._log, wanted or EventFilter(), after, gap, prelude)
+        reader = Subscription(self, self._log, wanted or EventFilter(), after, gap, prelude, on_news)
         with self._lock:
             if len(self._readers) >= READERS:
                 raise TooManyReadersError("too many readers of events; close one, or try again later")
@@ -224,6 +224,8 @@ class Stream:
     def _place(self, token: str) -> tuple[Gap | None, int]:
         if not token:
             return None, self._log.last_sequence
+        if token == EARLIEST:
+            return None, self._log.first_sequence - 1
         boot, dot, number = token.rpartition(".")
         if not (dot and boot and number.isascii() and number.isdecimal() and len(number) < 20):
             raise TokenError("the resume token is not one of VMOC's; leave it out to begin now")
@@ -249,7 +251,7 @@ class Stream:
 
 
 class Subscription:
-    """One reader's place. ``next`` is for one thread at a time; ``close`` for any."""
+    """One reader's place. ``next`` and ``ready`` are for one thread at a time; ``close`` for any."""
 
     def __init__(
         self,
@@ -259,8 +261,10 @@ class Subscription:
         after: int,
         gap: Gap | None,
         prelude: Iterator[Item] | None,
+        on_news: Callable[[], None] | None = None,
     ) -> None:
         self.closed = False
+        self._on_news = on_news
         self._stream = stream
         self._log = log
         self._wanted = wanted
@@ -278,6 +282,8 @@ class Subscription:
         """On the loop, for every event: costs nothing while the reader is busy."""
         if not self._news.is_set():
             self._news.set()
+            if self._on_news is not None:
+                self._on_news()
 
     @property
     def token(self) -> str:
@@ -305,19 +311,54 @@ class Subscription:
                 return None
         return None
 
+    def prelude(self, most: int) -> list[Item]:
+        """Up to ``most`` items of what comes before the news, which may have to be asked for; empty: that was all."""
+        found = list(islice(self._prelude, most)) if self._prelude is not None else []
+        if not found:
+            self._prelude = None
+        return found
+
+    def ready(self, most: int) -> tuple[list[Item], bool]:
+        """Up to ``most`` items that are there now, and whether there may be more; does not wait, whatever happens.
+
+        After (.., False) the next event calls ``on_news``, on the loop that records it. The prelude is not in it.
+        """
+        found: list[Item] = []
+        if self._gap is not None:
+            found.append(self._gap)
+            self._gap = None
+        self._news.clear()
+        while len(found) < most:
+            item, more = self._look(LOOKS)
+            if item is None:
+                return found, more
+            found.append(item)
+        return found, True
+
     def _scan(self) -> Item | None:
+        more = True
+        while more:
+            item, more = self._look(LOOKS)
+            if item is not None:
+                return item
+        return None
+
+    def _look(self, most: int) -> tuple[Item | None, bool]:
+        """The next item among ``most`` events, and whether there are events after those."""
         log = self._log
-        while self._after < log.last_sequence:
+        for _ in range(most):
+            if self._after >= log.last_sequence:
+                return None, False
             recorded = log.get(self._after + 1)
             if recorded is None:
                 # Somewhat ahead of the oldest, which is about to go as well.
                 first = min(log.first_sequence + log.capacity // 10, log.last_sequence)
                 lost, self._after = first - 1 - self._after, first - 1
-                return Gap(self.token, "overrun", lost)
+                return Gap(self.token, "overrun", lost), True
             self._after = recorded.sequence
             if self._wanted.admits(recorded.event):
-                return Happened(self.token, recorded.time, recorded.event)
-        return None
+                return Happened(self.token, recorded.time, recorded.event), True
+        return None, True
 
     def close(self) -> None:
         """Stop; a ``next`` that waits returns."""
@@ -326,28 +367,5 @@ class Subscription:
             self._end()
             self._stream.drop(self)
             self._news.set()
-
-
-# -- messages in one line --------------------------------------------------------------------------
-
-_FORMATS: Final = {
-    header.FLOW_MOD: ("flow-mod", format_flow),
-    header.PACKET_OUT: ("packet-out", format_packet_out),
-}
-_FORMATS13: Final = {v13.GROUP_MOD: ("group-mod", format_group), v13.METER_MOD: ("meter-mod", format_meter)}
-
-
-def summarise(raw: bytes) -> str:
-    """A message as its sender would have typed it for ``ovs-ofctl``; its name and length where that cannot be."""
-    if len(raw) < 8:
-        return ""
-    length = int.from_bytes(raw[2:4], "big")
-    name, form = _FORMATS.get(raw[1]) or (_FORMATS13.get(raw[1]) if raw[0] == header.OF13 else None) or ("", None)
-    if form is not None and len(raw) == length:
-        try:
-            text = f"{name} {form(raw)}"
-        except Exception:  # it was refused for a reason, and that may well be its form
-            pass
-        else:
-            return text if len(text) <= SUMMARY else text[: SUMMARY - 3] + "..."
-    return f"{names.message_name(raw[0], raw[1])} of {length} bytes"
+            if self._on_news is not None:
+                self._on_news()

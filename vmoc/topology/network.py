@@ -27,6 +27,8 @@ class NetworkSwitch:
     name: str
     connected: bool
     ports: tuple[PortStatus, ...]
+    up: bool = False
+    """It has also been looked through, and carries slices."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -14,14 +14,14 @@ import uvloop
 from tests.emulation import EmulatedController, EmulatedSwitch, free_port
 from tests.emulation import wire as of
 from vmoc.daemon import rack as rack_module
-from vmoc.daemon.rack import (
+from vmoc.daemon.asking import (
     BusyError,
     NotKnownError,
     PageTokenError,
-    Rack,
     RackTimeoutError,
     SwitchAwayError,
 )
+from vmoc.daemon.rack import Rack
 from vmoc.events import Event, Kind
 from vmoc.model import Attachment, Endpoint, Limits, Origin, Segment, Slice
 from vmoc.mux.core import Mux
@@ -102,7 +102,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[tuple[Running, EmulatedSwi
                 version, "add", of.match(version, in_port=1), of.output(version, 2), xid=1, priority=vlan, cookie=7
             )
             controller.wait_up(vlan << 48 | DPID).send(flow)
-        wait(running, lambda: len(running.rack.flows(DPID, counts=False).items) >= 3)
+        wait(running, lambda: running.rack.switch(DPID).summary.flows == 3)
         wait(running, lambda: running.rack.slice_status("carol").datapaths[0].lifecycle is Lifecycle.FAILED)
         yield running, switch
     finally:
@@ -128,7 +128,7 @@ def test_switches(world: tuple[Running, EmulatedSwitch]) -> None:
     assert page.next == "" and summary.connected and summary.up and summary.dpid == DPID
     assert summary.last_seen is not None and abs(summary.last_seen - time()) < 60
     status = rack.switch(DPID)
-    assert status.vlans == (101, 102, 201, 301) and status.flows == 3
+    assert status.vlans == (101, 102, 201, 301) and status.summary.flows == 3
     assert [one.vlan for one in rack.datapaths(DPID)] == [101, 102, 201, 301]
     with pytest.raises(NotKnownError, match="there is no switch 0x00000000000000bb"):
         rack.switch(AWAY)

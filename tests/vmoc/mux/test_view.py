@@ -81,7 +81,7 @@ def test_a_switch_and_its_ports(version: int, name: str):
     assert [port.name for port in found.ports][:2] == ["p1", "p2"]
     assert [port.is_local for port in found.ports] == [False] * 6 + [True]
     assert len(found.ports[0].hw_addr) == 17
-    assert found.flows == 0 and found.summary.tables == switch.model.n_tables
+    assert found.summary.flows == 0 and found.summary.tables == switch.model.n_tables
     assert [one.slice for one in view.datapaths((DPID, 0), (100, 300, 999), EPOCH)] == ["alice", "tina"]
     assert view.switch((0x77, 0), EPOCH) is None
 

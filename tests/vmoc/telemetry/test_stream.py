@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.emulation import wire as of
 from vmoc.events import Event, Kind
 from vmoc.telemetry import stream
 from vmoc.telemetry.events import EventLog
@@ -22,7 +21,6 @@ from vmoc.telemetry.stream import (
     Stream,
     TokenError,
     TooManyReadersError,
-    summarise,
 )
 
 
@@ -193,17 +191,3 @@ def test_readers_and_the_writer_at_once() -> None:
     for thread, _ in threads:
         thread.join(30)
     assert [found for _, found in threads] == [[20_001]] * 3
-
-
-@pytest.mark.parametrize("version", [1, 4])
-def test_a_refused_message_in_one_line(version: int) -> None:
-    flow = of.flow_mod(version, "add", of.match(version, in_port=1), of.output(version, 9), xid=1, priority=5)
-    line = summarise(flow)
-    assert line.startswith("flow-mod add ") and "priority=5" in line and line.endswith("actions=output:9")
-    out = of.packet_out(version, bytes(600), of.output(version, 2), xid=1)
-    assert summarise(out).startswith("packet-out in_port=") and len(summarise(out)) == stream.SUMMARY
-    assert summarise(flow[:8]) == f"FLOW_MOD of {len(flow)} bytes"
-    broken = flow[:2] + (12).to_bytes(2, "big") + flow[4:12]
-    assert summarise(broken) == "FLOW_MOD of 12 bytes"
-    assert summarise(of.message(version, "barrier_request", b"", 1)) == "BARRIER_REQUEST of 8 bytes"
-    assert summarise(b"") == ""
