@@ -61,10 +61,9 @@ def verbs(backend: BackEnd) -> Verbs:
 
 
 def test_every_verb_is_idempotent(backend: BackEnd, verbs: Verbs) -> None:
-    verbs.handler = AnsibleHandler(verbs.config)
+    quick, verbs.handler = verbs.handler, AnsibleHandler(verbs.config)
     spec = backend.spec("one", users=[{"name": "alice", "keys": [KEY]}])
     spec = replace(spec, commands=("true",), published_ports=(PublishedPort(22),))
-    assert verbs.probe(spec).state is SliverState.ABSENT
     first = verbs.create(spec)
     assert first.state is SliverState.READY and first.changed and first.problems == ()
     assert first.interfaces[0].port > 0 and first.interfaces[0].dpid == "0x000000000000000a"
@@ -78,7 +77,8 @@ def test_every_verb_is_idempotent(backend: BackEnd, verbs: Verbs) -> None:
     gone = verbs.delete(spec)
     assert gone.state is SliverState.ABSENT and gone.changed and gone.leftovers == ()
     assert backend.traces() == []
-    assert not verbs.delete(spec).changed
+    verbs.handler = quick
+    assert not verbs.delete(spec).changed and verbs.probe(spec).state is SliverState.ABSENT
 
 
 def test_slivers_talk_inside_their_vlan_only_and_change(backend: BackEnd, verbs: Verbs) -> None:
@@ -133,6 +133,7 @@ def test_a_published_port_reaches_the_sliver(backend: BackEnd, verbs: Verbs) -> 
 
 
 def test_hostile_texts_stay_texts(backend: BackEnd, verbs: Verbs) -> None:
+    verbs.handler = AnsibleHandler(verbs.config)
     trap = backend.folder / "trap"
     evil = [
         "{{ lookup('pipe', 'touch TRAP') }}",
@@ -201,7 +202,7 @@ def test_an_interrupted_delete_can_be_repeated(backend: BackEnd, verbs: Verbs) -
     spec = replace(backend.spec("half"), published_ports=(PublishedPort(22),))
     verbs.create(spec)
     stop = Stop()
-    threading.Timer(1.0, stop.set, [FailureKind.STOPPED]).start()
+    threading.Timer(0.2, stop.set, [FailureKind.STOPPED]).start()
     with contextlib.suppress(HandlerError):  # it may have been quicker
         verbs.handler.delete(verbs.run(stop), spec)
     assert verbs.delete(spec).leftovers == () and backend.traces() == []
