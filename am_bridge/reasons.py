@@ -84,7 +84,7 @@ VLAN_OWNED_ELSEWHERE = _reason(
 )
 VLAN_RESERVED = _reason("VLAN_RESERVED", StatusCode.FAILED_PRECONDITION, "the operator keeps that VLAN")
 VLAN_TAINTED = _reason(
-    "VLAN_TAINTED", StatusCode.FAILED_PRECONDITION, "flows of a former owner may still be in that VLAN"
+    "VLAN_TAINTED", StatusCode.FAILED_PRECONDITION, "flows or slivers of a former owner may still be in that VLAN"
 )
 DPID_SHOWN_TWICE = _reason(
     "DPID_SHOWN_TWICE", StatusCode.FAILED_PRECONDITION, "a controller would see the same DPID twice"

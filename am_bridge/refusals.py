@@ -49,6 +49,9 @@ def _plain(error: ledger.LedgerError, paths: Mapping[str, str]) -> ApiError | No
             if error.suggestions:
                 metadata["free_vlans"] = ",".join(map(str, error.suggestions))
             return ApiError(reasons.VLAN_RESERVED, text, metadata=metadata)
+        case ledger.OccupiedVlanError():
+            metadata = {"slice": error.slice, "vlan": str(error.vlan)}
+            return ApiError(reasons.VLAN_TAINTED, text, metadata=metadata, retry=RetryAfter(2.0))
         case ledger.PoolEmptyError():
             metadata = {"slice": error.slice}
             if error.dpids is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from am_bridge import reasons
 from am_bridge.auth import Caller, Role
@@ -13,6 +13,7 @@ from am_bridge.handlers.sweeper import Fate
 from am_bridge.status import ApiError
 from vmoc.errors import VmocError
 from vmoc.ledger import Entry, SliceBook
+from vmoc.ledger.occupants import Occupant
 from vmoc.model import Segment, Slice, format_dpid, parse_dpid
 from vmoc.registry import Snapshot
 
@@ -128,3 +129,13 @@ def fate_of(book: SliceBook) -> Callable[[Sliver], Fate]:
         return Fate(cards=frozenset(wrong & {nic.name for nic in sliver.spec.interfaces}))
 
     return judge
+
+
+def occupants(slivers: Callable[[], Iterable[Sliver]]) -> Iterator[Occupant]:
+    """Every card that may be on a VLAN, for the book."""
+    for sliver in slivers():
+        places = {card.name: dpid_of(card) for card in sliver.result.interfaces} if sliver.result is not None else {}
+        for nic in sliver.spec.interfaces:
+            if nic.vlan:
+                key, where = sliver.key, places.get(nic.name)
+                yield Occupant(key.sliver_id, key.slice_id, sliver.slice_time, nic.vlan, where)

@@ -12,7 +12,7 @@ from am_bridge.handlers.operations import Operation, OperationState
 from am_bridge.handlers.processor import Processor
 from am_bridge.handlers.sweeper import Sweeper
 from am_bridge.handlers.tally import Tally
-from am_bridge.services.sliver_access import acceptance, fate_of
+from am_bridge.services.sliver_access import acceptance, fate_of, occupants
 from vmoc.config import ConfigError, Settings
 from vmoc.daemon.errors import StartError
 from vmoc.events import Event, Kind
@@ -39,6 +39,7 @@ class Compute:
         except JournalError as error:
             raise StartError([str(error)], 1) from error
         self.processor = Processor(catalogue, self._journal, accept=acceptance(book), listener=self._went_on)
+        book.use_occupants(lambda: occupants(self.processor.slivers))
         self._sweeper = Sweeper(self.processor, fate_of(book))
 
     def start(self) -> None:

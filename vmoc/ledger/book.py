@@ -35,6 +35,7 @@ from vmoc.ledger.errors import (
     TooManyError,
 )
 from vmoc.ledger.expiry import Expiry
+from vmoc.ledger.occupants import Occupant, check_unoccupied, find_strays
 from vmoc.ledger.rules import MAX_SEGMENTS, MAX_SLICES, Rules, check
 from vmoc.ledger.vlans import Choices, VlanUse, dpids_of, fill_in, list_vlans, suggest
 from vmoc.model import Origin, Slice
@@ -93,6 +94,7 @@ class SliceBook:
         self._expiry = Expiry()
         self._tidy_at = 0.0
         self._on_expiry: Callable[[], None] | None = None
+        self._occupants: Callable[[], Iterable[Occupant]] = lambda: ()
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -132,6 +134,10 @@ class SliceBook:
         """Wait for the change in progress and close the store. Changes after that fail with ``StoreError``."""
         with self._lock:
             self._store.close()
+
+    def use_occupants(self, occupants: Callable[[], Iterable[Occupant]]) -> None:
+        """``occupants`` tells which cards are on VLANs; a VLAN is not given away while another's are. Never blocks."""
+        self._occupants = occupants
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -498,6 +504,10 @@ class SliceBook:
                 if segment.vlan in rules.reserved and not _has(before.get(one.id), segment.vlan):
                     others = suggest(snapshot, rules, dpids_of(segment), segment.vlan)
                     raise ReservedVlanError(one.id, f"segments[{index}].vlan", segment.vlan, others)
+        strays = find_strays(self._occupants(), self._entries.get, slices, leaving)
+        if strays:
+            check_unoccupied(slices, strays, self._entries.get)
+            rules = replace(rules, pool=rules.pool - strays.keys())
         filled = fill_in(slices, before, snapshot, rules, leaving, choices)
         return [one if one.origin is Origin.API else replace(one, origin=Origin.API) for one in filled]
 

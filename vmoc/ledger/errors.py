@@ -57,6 +57,14 @@ class ReservedVlanError(LedgerError):
         self.slice, self.field, self.vlan, self.suggestions = slice_id, field, vlan, tuple(suggestions)
 
 
+class OccupiedVlanError(LedgerError):
+    """Slivers of the VLAN's last owner are not gone yet; they are being removed."""
+
+    def __init__(self, slice_id: str, field: str, vlan: int) -> None:
+        super().__init__(f"slice {slice_id}: slivers of its last owner are still on VLAN {vlan}; call again in a while")
+        self.slice, self.field, self.vlan = slice_id, field, vlan
+
+
 class PoolEmptyError(LedgerError):
     """A segment left the choice of its VLAN to VMOC and none is free on all of ``dpids`` (None: every switch)."""
 

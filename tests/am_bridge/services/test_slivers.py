@@ -23,7 +23,7 @@ from am_bridge.handlers.processor import Processor
 from am_bridge.handlers.sweeper import Sweeper
 from am_bridge.server import Served
 from am_bridge.services.operations import Operations
-from am_bridge.services.sliver_access import acceptance, fate_of
+from am_bridge.services.sliver_access import acceptance, fate_of, occupants
 from am_bridge.services.slivers import SliverService
 from am_bridge.status import from_status
 from tests.am_bridge.api import NOW, Api, refused
@@ -58,6 +58,7 @@ class SliverApi(Api):
             accept=acceptance(self.book),
         )
         self.processor.start()
+        self.book.use_occupants(lambda: occupants(self.processor.slivers))
         self.sweeper = Sweeper(self.processor, fate_of(self.book), clock=lambda: self.now)
         operations = Operations(self.processor, self.tokens, wall=lambda: self.now)
         slivers = SliverService(self.processor, self.book, self.tokens, operations, wall=lambda: self.now)
@@ -385,12 +386,17 @@ def test_slivers_go_with_their_slice_and_at_their_time(api: SliverApi) -> None:
     api.sweeper.sweep()
     assert settle(api) == ["vm1"]
     api.book.unregister(["one"])
-    api.register("one", 101, manager="am2")  # another slice of that name, and not the sliver's
+    with refused("VLAN_TAINTED") as found:
+        api.register("three", 101)
+    assert found[0].retry is not None
+    api.now += 1
+    api.register("one", 103, manager="am2")  # another slice of that name, and not the sliver's
     api.become("am2")
     with refused("SLIVER_NOT_FOUND"):
         api.get()
     api.sweeper.sweep()
     assert settle(api) == []
+    api.register("three", 101)
 
 
 def test_an_expiry_is_put_off_without_work(api: SliverApi) -> None:
