@@ -51,6 +51,11 @@ class HandlerConfig:
     """The operator's own, for the playbooks; beneath those of the host."""
     description: str = ""
 
+    @property
+    def placed(self) -> bool:
+        """Whether its slivers take room on a host."""
+        return self.backend != "l2bridge"
+
     def lock_names(self, spec: SliverSpec, host: Host) -> frozenset[str]:
         """The named locks a sliver's operations hold."""
         words = {"host": host.name, "slice": spec.slice_id, "sliver": spec.sliver_id, "type": spec.resource_type}

@@ -11,6 +11,7 @@ import jsonschema
 from jsonschema import Draft202012Validator
 from pydantic import Field
 
+from am_bridge.handlers import l2bridge
 from am_bridge.handlers.catalogue import OPTIONAL, WORDS, Catalogue, HandlerConfig
 from am_bridge.handlers.handler import Host
 from am_bridge.handlers.queue import Limits
@@ -23,6 +24,7 @@ SHIPPED: Final = Path(__file__).parent / "playbooks"
 DEFAULT: Final = Path(__file__).parent / "handlers.yaml"
 BACKENDS: Final = frozenset({"ansible", "noop", "l2bridge"})
 """Those every processor has; ``read_catalogue`` is told of others."""
+_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {"l2bridge": l2bridge.SCHEMA}
 TIMEOUTS: Final[Mapping[str, float]] = {"default": 300.0, "probe": 60.0}
 RETRIES: Final[Mapping[str, int]] = {"delete": 2, "probe": 1}
 _TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}(-[A-Za-z0-9._-]{1,64})?")
@@ -170,7 +172,7 @@ def _handler(reader: Reader, name: str, playbooks: _Playbooks, backends: frozens
         inventory=playbooks.inventory,
         actions=frozenset(actions),
         locks=tuple(section.locks),
-        schema=_schema(reader, (*path, "properties"), section.properties),
+        schema=_schema(reader, (*path, "properties"), section.properties or dict(_SCHEMAS.get(section.backend, {}))),
         variables=section.variables,
         description=section.description,
     )

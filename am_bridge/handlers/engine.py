@@ -37,6 +37,8 @@ from am_bridge.handlers.spec import SliverSpec
 
 KEEP: Final = 7 * 24 * 3600.0
 """Seconds an operation is kept once it is over."""
+FINAL: Final = (FailureKind.INVALID, FailureKind.UNSUPPORTED, FailureKind.EXHAUSTED)
+"""Failures that trying again does not mend."""
 _IDLE: Final = 1.0
 
 
@@ -261,7 +263,7 @@ class Engine:
             job.record = replace(job.record, leftovers=leftovers)
             if failure is not None:
                 self._tell(job.record.id, "failed", f"{start.verb}: {failure.message}", failure.task, failure.host)
-        again = failure is None or failure.kind not in (FailureKind.INVALID, FailureKind.UNSUPPORTED)
+        again = failure is None or failure.kind not in FINAL
         self._apply(self._queue.finish(job.record.id, succeeded=failure is None, now=self._now(), again=again))
 
     def _report(self, job: Job, progress: Progress) -> None:

@@ -61,6 +61,8 @@ class FailureKind(StrEnum):
     """The handler has no such action."""
     INVALID = "invalid"
     """The request cannot be met as it is; trying again will not help."""
+    EXHAUSTED = "exhausted"
+    """There is nothing left of what it takes."""
     RESTARTED = "restarted"
     """The service was restarted meanwhile."""
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from am_bridge.handlers import inventory, networks
-from am_bridge.handlers.catalogue import check_action
+from am_bridge.handlers.catalogue import UnsupportedError, check_action
 from am_bridge.handlers.difference import find_difference, find_immutable
 from am_bridge.handlers.engine import Engine
 from am_bridge.handlers.handler import Host, SliverState, Verb
@@ -63,7 +63,9 @@ class Processor(Engine):
                 return again
             slivers = self._records.slivers()
             spec = networks.attach(self.check(document), slivers)
-            spec = replace(spec, host=spec.host or choose_host(self.catalogue.hosts, slivers))
+            if not spec.host and self._is_placed(spec):
+                hosts = self.catalogue.hosts
+                spec = replace(spec, host=choose_host(hosts, (one for one in slivers if self._is_placed(one.spec))))
             job = self._job(Verb.CREATE, spec, request)
             self._check_host_is_free(job.host)
             self._queue.check_room(job.ticket())
@@ -351,6 +353,12 @@ class Processor(Engine):
             manager=request.manager,
             create_time=self._clock(),
         )
+
+    def _is_placed(self, spec: SliverSpec) -> bool:
+        try:
+            return self.catalogue.find(spec.resource_type, spec.model).placed
+        except UnsupportedError:  # of a type that is no longer in the file
+            return True
 
     def _check_host_is_free(self, host: Host) -> None:
         """While strays are removed from a host, what is new there might be taken for one."""

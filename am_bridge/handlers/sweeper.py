@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -39,31 +39,41 @@ class Fate:
 
 
 class Sweeper:
-    """See the module. ``judge`` says what is to become of a sliver as far as its slice is concerned."""
+    """See the module. ``judge`` says what is to become of a sliver as far as its slice is concerned; ``chores`` are
+    what else is done with each look.
+    """
 
     def __init__(
         self,
         processor: Processor,
         judge: Callable[[Sliver], Fate],
+        chores: Sequence[Callable[[Sequence[Sliver]], None]] = (),
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._processor = processor
         self._judge = judge
+        self._chores = chores
         self._clock = clock
         self._now = monotonic
         self._tried: dict[SliverKey, tuple[float, float]] = {}
-        self._stop = threading.Event()
+        self._closed = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sliver-sweeper", daemon=True)
 
     def start(self) -> None:
         """Look every second, in a thread."""
         self._thread.start()
 
+    def wake(self) -> None:
+        """Look soon: something has changed."""
+        self._wake.set()
+
     def close(self) -> None:
         """Look no more."""
-        self._stop.set()
+        self._closed = True
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
 
@@ -78,6 +88,8 @@ class Sweeper:
                 fate = Fate("its time is over")
             if fate != Fate() and self._tried.get(one.key, (0.0, 0.0))[0] <= self._now():
                 self._act(one, fate)
+        for chore in self._chores:
+            chore(slivers)
 
     def _act(self, one: Sliver, fate: Fate) -> None:
         try:
@@ -104,7 +116,11 @@ class Sweeper:
         self._tried[one.key] = (self._now() + pause, pause)
 
     def _run(self) -> None:
-        while not self._stop.wait(PERIOD):
+        while True:
+            self._wake.wait(PERIOD)
+            self._wake.clear()
+            if self._closed:
+                return
             try:
                 self.sweep()
             except Exception:

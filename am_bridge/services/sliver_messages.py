@@ -73,6 +73,7 @@ _REASONS: Final = {
     FailureKind.CRASHED: reasons.HANDLER_FAILED,
     FailureKind.UNSUPPORTED: reasons.ACTION_UNSUPPORTED,
     FailureKind.INVALID: reasons.WRONG_STATE,
+    FailureKind.EXHAUSTED: reasons.NO_CAPACITY,
     FailureKind.RESTARTED: reasons.SERVER_RESTARTED,
 }
 _MOST_LINES: Final = 20

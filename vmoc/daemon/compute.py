@@ -8,6 +8,7 @@ from typing import Final
 
 from am_bridge.handlers.catalogue_file import read_catalogue
 from am_bridge.handlers.journal import JournalError, SqliteJournal
+from am_bridge.handlers.l2bridge import L2Bridge, follow_cards
 from am_bridge.handlers.operations import Operation, OperationState
 from am_bridge.handlers.processor import Processor
 from am_bridge.handlers.sweeper import Sweeper
@@ -38,9 +39,15 @@ class Compute:
             self._journal = SqliteJournal(journal_path(settings.state_path))
         except JournalError as error:
             raise StartError([str(error)], 1) from error
-        self.processor = Processor(catalogue, self._journal, accept=acceptance(book), listener=self._went_on)
+        self.processor = Processor(
+            catalogue,
+            self._journal,
+            {"l2bridge": lambda config: L2Bridge(config, book)},
+            accept=acceptance(book),
+            listener=self._went_on,
+        )
         book.use_occupants(lambda: occupants(self.processor.slivers))
-        self._sweeper = Sweeper(self.processor, fate_of(book))
+        self._sweeper = Sweeper(self.processor, fate_of(book), [lambda slivers: follow_cards(book, slivers)])
 
     def start(self) -> None:
         """Take up what an earlier life left. Raises ``StartError``."""
@@ -59,6 +66,7 @@ class Compute:
     def _went_on(self, operation: Operation) -> None:
         self.tally.note(operation)
         if operation.over:
+            self._sweeper.wake()
             kind, failure = Kind.OPERATION_ENDED, operation.failure
             failed = operation.state is not OperationState.SUCCEEDED
             reason = failure.kind.value if failed and failure is not None else None
