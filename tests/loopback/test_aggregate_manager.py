@@ -1,0 +1,155 @@
+"""An aggregate manager, VMOC, a switch and a controller: whoever starts first, whoever is killed, the slice works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from am_bridge.client import Attachment, Endpoint, Segment, Slice, UnreachableError, VmocClientSync
+from tests.emulation import E, EmulatedController, EmulatedSwitch, VmocProcess
+from tests.emulation import wire as of
+from tests.emulation.waiting import wait_until
+from tests.loopback.scene import presented
+
+DPID, VLAN = 0xAB, 101
+PARTS = ("manager", "vmoc", "switch", "controller")
+pytestmark = pytest.mark.slow  # each test starts a VMOC of its own
+
+
+class Scene:
+    """The four parts; none runs until ``start``."""
+
+    def __init__(self, directory: Path, version: int) -> None:
+        self.version = version
+        self.vmoc = VmocProcess(directory, {"state": {"path": str(directory / "vmoc.db")}})
+        self.switch = EmulatedSwitch(self.vmoc.address, DPID, version)
+        self.controller = EmulatedController(version)
+        self.controller.stop()  # its address stays
+        self.manager: VmocClientSync | None = None
+        where = Endpoint("tcp", *self.controller.there)
+        segment = Segment(VLAN, (where,), attachments=(Attachment(DPID, frozenset((1, 2))),))
+        self.slice = Slice("exp-1", (segment,), manager="am", owner="alice")
+
+    def start(self, part: str) -> None:
+        """Start it, and wait for nobody."""
+        match part:
+            case "manager":
+                self.manager = VmocClientSync(
+                    self.vmoc.config["grpc"]["listen"], manager="am", desired=[self.slice], longest_wait=0.5
+                )
+                self.manager.__enter__()
+            case "vmoc":
+                self.vmoc.start()
+            case "switch":
+                self.switch.start()
+            case "controller":
+                self.controller.listen()
+
+    def kill(self, part: str) -> None:
+        """End it without a farewell."""
+        match part:
+            case "manager":
+                assert self.manager is not None
+                self.manager.close()
+            case "vmoc":
+                self.vmoc.kill()
+            case "switch":
+                self.switch.kill()
+            case "controller":
+                self.controller.kill()
+
+    def check_works(self) -> None:
+        """The manager's slice is there, and its controller controls VLAN 101 of the switch."""
+        assert self.manager is not None
+        self.manager.settled(30)
+        wait_until(lambda: self.listed() == ["exp-1"], "the slice to be registered", 30)
+        connection = self.controller.wait_up(presented(VLAN, DPID), timeout=30)
+        connection.forget()
+        self.switch.packet_in(1, E(VLAN))
+        assert connection.expect_packet_in().data == E(VLAN)
+        connection.flow_mod(match=of.match(self.version), actions=of.output(self.version, 2), priority=7)
+        connection.barrier()
+        assert [entry.outputs(self.version) for entry in self.switch.flows(VLAN) if entry.actions] == [[2]]
+
+    def check_ends(self) -> None:
+        """The manager takes the slice away, and nothing is left of it."""
+        assert self.manager is not None
+        assert self.manager.remove("exp-1").result(30) is None
+        wait_until(lambda: not self.switch.flows(VLAN), "the slice's flows to go", 30)
+        wait_until(lambda: not self.controller.live(), "its controller to be let go", 30)
+        assert self.listed() == []
+
+    def listed(self) -> list[str] | None:
+        """The ids of the slices; None while nobody answers."""
+        assert self.manager is not None
+        try:
+            return [one.slice.id for one in self.manager.slices(manager="am", owner="alice")]
+        except UnreachableError:
+            return None
+
+    def close(self) -> None:
+        if self.manager is not None:
+            self.manager.close()
+        self.switch.stop()
+        self.controller.stop()
+        self.vmoc.stop()
+
+
+@pytest.fixture
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    one = Scene(tmp_path, getattr(request, "param", of.V13))
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("order", list(permutations(PARTS)), ids="-".join)
+def test_every_start_order(scene: Scene, order: tuple[str, ...]) -> None:
+    for part in order:
+        scene.start(part)
+    scene.check_works()
+
+
+@pytest.mark.parametrize("scene", [of.V10, of.V13], indirect=True, ids=["1.0", "1.3"])
+def test_each_killed_and_restarted(scene: Scene) -> None:
+    for part in PARTS:
+        scene.start(part)
+    scene.check_works()
+    for part in PARTS:
+        scene.kill(part)
+        scene.start(part)
+        scene.check_works()
+    scene.check_ends()
+
+
+@pytest.mark.parametrize("order", [PARTS, PARTS[::-1]], ids="-".join)
+def test_all_killed_and_restarted(scene: Scene, order: tuple[str, ...]) -> None:
+    for part in order:
+        scene.start(part)
+    scene.check_works()
+    for part in order:
+        scene.kill(part)
+    for part in order:
+        scene.start(part)
+    scene.check_works()
+    scene.check_ends()
+
+
+def test_what_the_manager_wants_meanwhile_is_made_when_vmoc_is_back(scene: Scene) -> None:
+    for part in PARTS:
+        scene.start(part)
+    scene.check_works()
+    assert scene.manager is not None
+    scene.kill("vmoc")
+    gone = scene.manager.remove("exp-1")
+    other = Slice("exp-2", (Segment(VLAN + 1, scene.slice.segments[0].controllers),), manager="am", owner="alice")
+    made = scene.manager.put(other)
+    assert not gone.done and not made.done
+    scene.start("vmoc")
+    assert gone.result(30) is None
+    assert made.result(30) is not None
+    scene.controller.wait_up(presented(VLAN + 1, DPID), timeout=30)
+    wait_until(lambda: not scene.switch.flows(VLAN), "the removed slice's flows to go", 30)
+    assert scene.listed() == ["exp-2"]
