@@ -156,6 +156,11 @@ class VirtualDatapath:
         return self.slot << 12 | self.vlan
 
     @property
+    def doubtful(self) -> bool:
+        """Whether there are groups or meters that the switch has not confirmed."""
+        return bool(self.groups.doubtful or self.meters.doubtful)
+
+    @property
     def hides_tag(self) -> bool:
         """Whether its controllers see untagged frames."""
         return self.switch.native or self.segment.presentation is Presentation.TRANSPARENT

@@ -68,6 +68,8 @@ class GroupTable:
     ids: dict[int, int] = field(default_factory=dict)
     """Virtual to physical ids, kept in step with ``groups``; what a grant looks at."""
     notes: Notes | None = None
+    doubtful: set[int] = field(default_factory=set)
+    """Added, and the switch has not confirmed it: what leads there is judged after a barrier."""
     _by_physical: dict[int, int] = field(default_factory=dict)
     _next: int = 0
 
@@ -111,12 +113,14 @@ class GroupTable:
         group = self.groups.pop(virtual)
         del self.ids[virtual]
         del self._by_physical[group.physical]
+        self.doubtful.discard(virtual)
         if self.notes is not None:
             self.notes.no_group(group.physical)
         return group
 
     def keep_only(self, physical: set[int]) -> None:
         """The switch holds these: others of ours are gone."""
+        self.doubtful.clear()
         for virtual, group in list(self.groups.items()):
             if group.physical not in physical:
                 self._drop(virtual)
@@ -146,6 +150,8 @@ class GroupTable:
     def _enter(self, change: GroupChange, physical: int, before: Group | None) -> list[GroupStep]:
         made = Group(physical, change.data, change.refers, before)
         self._set(change.group, made)
+        if before is None:
+            self.doubtful.add(change.group)
         message = g13.group_mod(0, change.command, change.kind, physical, g13.pack_buckets(change.buckets))
         return [GroupStep(message, change.group, made)]
 
@@ -194,6 +200,8 @@ class GroupTable:
         """The switch has processed a message."""
         if step.made is not None:
             step.made.before = None
+            if self.groups.get(step.virtual) is step.made:
+                self.doubtful.discard(step.virtual)
 
     def all_deletes(self) -> list[bytes]:
         """DELETEs of everything, dependents first; the shadow is left as it is."""
@@ -297,6 +305,8 @@ class MeterTable:
     contents: dict[int, bytes] = field(default_factory=dict)
     """By physical id, of all that the switch may have: flags and bands as METER_MOD and METER_CONFIG carry them."""
     notes: Notes | None = None
+    doubtful: set[int] = field(default_factory=set)
+    """Physical ids added of late, which the switch has not confirmed."""
 
     def _note(self, virtual: int, physical: int, content: bytes) -> None:
         self.contents[physical] = content
@@ -305,6 +315,7 @@ class MeterTable:
 
     def forget(self, physical: int) -> None:
         """The switch does not have it."""
+        self.doubtful.discard(physical)
         if self.contents.pop(physical, None) is not None and self.notes is not None:
             self.notes.no_meter(physical)
 
@@ -325,6 +336,7 @@ class MeterTable:
 
     def keep_only(self, physical: set[int]) -> None:
         """The switch holds these: others of ours are gone."""
+        self.doubtful.clear()
         for virtual, own in list(self.ids.items()):
             if own not in physical:
                 del self.ids[virtual]
@@ -345,6 +357,7 @@ class MeterTable:
             if physical is None:
                 return Refusal("quota", errors.METER_QUOTA, "the switch has no meter left")
             self.ids[change.meter] = physical
+            self.doubtful.add(physical)
         if change.command != DELETE:
             physical = self.ids[change.meter]
             message = g13.meter_mod(0, change.command, change.flags, physical, change.bands)

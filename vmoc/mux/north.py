@@ -204,6 +204,11 @@ class NorthSession:
         return (bool(datapath.unacked) or datapath.unsettled > 0) and message is not self._settled_for
 
     def _settle_first(self, messages: list[bytes], now: float) -> None:
+        bucket = self.datapath.barriers
+        if not bucket.take(now):  # it makes the switch stall as one of the controller's own does
+            self._slow_down(messages[0], bucket, now)
+            self._wait_for(bucket, messages)
+            return
         self._settling, self._settled_for = True, messages[0]
 
         def settled(_: bytes, when: float) -> None:

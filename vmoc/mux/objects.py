@@ -64,7 +64,7 @@ def group_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         raise Refused(errors.ROLE_SLAVE)
     change = vet_group_mod(datapath.grant, message)
     if isinstance(change, Refusal):
-        if change.reason in _OF_THE_SHADOW:
+        if change.reason in _OF_THE_SHADOW or datapath.doubtful:
             _be_sure(session, message)
         session.refuse(message, change, now)
         return None
@@ -75,6 +75,8 @@ def group_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         else:
             _over(session, message, Refusal("quota", errors.GROUP_QUOTA, "the switch has no group ids left"), now)
             return None
+    if not change.refers.isdisjoint(table.doubtful):
+        _be_sure(session, message)
     steps = table.plan(change)
     if isinstance(steps, Refusal):
         _be_sure(session, message)
@@ -112,7 +114,7 @@ def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         raise Refused(errors.ROLE_SLAVE)
     change = vet_meter_mod(datapath.grant, message)
     if isinstance(change, Refusal):
-        if change.reason in _OF_THE_SHADOW:
+        if change.reason in _OF_THE_SHADOW or datapath.doubtful:
             _be_sure(session, message)
         session.refuse(message, change, now)
         return None
@@ -127,6 +129,7 @@ def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         doomed = _users(datapath, v13.METER)
 
     def settled(step: MeterStep) -> None:
+        datapath.meters.doubtful.discard(step.physical)
         if step.command == DELETE:
             switch.meter_pool.free(step.physical)
             datapath.meters.forget(step.physical)

@@ -31,6 +31,7 @@ _ROLE: Final = Struct("!I4xQ")
 _PORT_MOD10: Final = Struct("!H6sIII4x")
 _PORT_MOD13: Final = Struct("!I4x6s2xIII4x")
 _COMMAND: Final = Struct("!HB")
+_MODIFIES: Final = (v10.MODIFY, v10.MODIFY_STRICT)
 
 
 def _exactly(message: bytes, length: int) -> None:
@@ -199,10 +200,12 @@ def flow_mod(session: NorthSession, message: bytes, now: float, bare: bytes | No
     """
     datapath, switch = session.datapath, session.switch
     change = datapath.flow_policy.vet(message if bare is None else bare)
+    unsure = session.unsure(message)
+    if unsure and datapath.doubtful and (isinstance(change, Refusal) or change.command in _MODIFIES):
+        raise Unsettled  # a switch may find nothing wrong with a modify of nothing
     if isinstance(change, Refusal):
         session.refuse(message, change, now)
         return False
-    unsure = session.unsure(message)
     plan = datapath.flows.plan(change, unsure=unsure)
     if isinstance(plan, Refusal):
         if unsure:

@@ -377,6 +377,24 @@ def test_what_waits_waits_once(version: int):
     assert book.mux.counters.flow_mods == 4
 
 
+@BOTH
+def test_waiting_costs_a_barrier(version: int):
+    """A barrier makes the switch stall for everybody: they are rationed, whoever causes them."""
+    book, switch = scene(version, piece("alice", 100, limits=Limits(barrier_rate=3)))
+    a = book.at("alice")
+    book.advance(1.1)
+    book.clear()
+    for _ in range(6):
+        a.add(2, eth_dst=X)
+        a.add(3, command="modify", eth_dst=X)
+    assert len(switch.take("barrier_request")) == 3
+    assert a.paused
+    book.advance(2.0)
+    assert len(switch.take("barrier_request")) >= 3
+    assert [output for _, _, output in shown(a)] == [3]
+    assert book.mux.counters.flow_mods == 12
+
+
 def test_10_a_flood_written_anew_behind_a_refused_add_is_taken_back():
     book, switch = scene(V10)
     a = book.at("alice")

@@ -399,6 +399,69 @@ def test_what_is_there_already_is_known_when_the_switch_has_taken_it(make, exist
     assert second not in (first, third)
 
 
+def refuse(switch: SwitchEnd, name: str, *code: int) -> None:
+    """The switch, which was silent, refuses its only message of a kind and answers the barriers."""
+    switch.error(switch.take_one(name), *code)
+    switch.answering = True
+    for barrier in switch.take("barrier_request"):
+        switch.does(lambda model, barrier=barrier: model._handle(model.peers[-1], barrier))
+
+
+def test_a_group_behind_one_that_is_refused_leads_nowhere() -> None:
+    """Open vSwitch takes buckets that lead to groups it does not have."""
+    book, switch = scene(V13)
+    alice = book.at("alice")
+    switch.answering = False
+    first, second = group_mod(alice, 1, TO2), group_mod(alice, 2, bucket(of.group(1)))
+    refuse(switch, "group_mod", 6, 6)
+    assert [(message.xid, of.parse_error(message).code) for message in alice.take("error")] == [(first, 6), (second, 9)]
+    assert not switch.take("group_mod") and not switch.model.groups
+    assert group_desc(alice) == {}
+
+
+@pytest.mark.parametrize("what", ["group_mod", "meter_mod"])
+def test_a_modify_behind_a_refused_group_or_meter_knows_of_it(what: str) -> None:
+    """A switch judges the actions of a modify only if there is a flow to get them."""
+    book, switch = scene(V13)
+    alice = book.at("alice")
+    switch.answering = False
+    if what == "group_mod":
+        group_mod(alice, 1, TO2)
+        alice.flow_mod("modify", of.match(V13), of.group(1))
+    else:
+        meter_mod(alice, 1)
+        alice.flow_mod("modify", of.match(V13), instructions=meter(1) + of.apply_actions(out(2)))
+    refuse(switch, what, 6 if what == "group_mod" else 12, 3)
+    assert alice.errors() == ([(6, 3), (2, 9)] if what == "group_mod" else [(12, 3), (12, 2)])
+    assert not switch.take("flow_mod")
+
+
+def test_what_is_wrong_behind_a_refused_group_is_judged_without_it() -> None:
+    book, switch = scene(V13)
+    alice = book.at("alice")
+    switch.answering = False
+    group_mod(alice, 1, TO2)
+    group_mod(alice, 1, bucket(out(4)), MODIFY)
+    alice.flow_mod(actions=of.group(1) + out(4))
+    refuse(switch, "group_mod", 6, 3)
+    assert alice.errors() == [(6, 3), (6, 8), (2, 9)]
+
+
+def test_groups_and_meters_that_are_there_hold_nothing_up() -> None:
+    book, switch = scene(V13)
+    alice = book.at("alice")
+    group_mod(alice, 1, TO2)
+    meter_mod(alice, 1)
+    book.advance(1.1)
+    book.clear()
+    switch.hold("barrier_reply")
+    alice.add(2, eth_dst=1)
+    group_mod(alice, 2, bucket(of.group(1)))
+    alice.flow_mod("modify", of.match(V13, eth_dst=2), of.group(1))
+    assert len(switch.take("group_mod")) == 1
+    assert len(switch.take("flow_mod")) == 1, "a group is on its way"
+
+
 def test_a_refused_add_gives_all_back() -> None:
     book, switch = scene(V13)
     alice = book.at("alice")
