@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,10 @@ def command() -> str:
 
 
 class Vmoc:
-    """``vmoc run -c FILE`` in the calling thread's namespace."""
+    """``vmoc run -c FILE`` in the calling thread's namespace; ``program`` is what to run for ``vmoc``."""
 
-    def __init__(self, directory: Path, configuration: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, configuration: Mapping[str, Any], program: Sequence[str] = ()) -> None:
+        self.program = list(program) or [command()]
         self.file = directory / "vmoc.yaml"
         self.log = directory / "vmoc.log"
         self._process: Process | None = None
@@ -46,7 +47,7 @@ class Vmoc:
 
     def start(self) -> Vmoc:
         """Start it and wait until every listener is open. Raises ``RuntimeError`` with its last words if it ends."""
-        self._process = Process("vmoc", [command(), "run", "-c", str(self.file)], log=self.log)
+        self._process = Process("vmoc", [*self.program, "run", "-c", str(self.file)], log=self.log)
         ports = [listener["port"] for listener in json.loads(self.file.read_text())["openflow"]["listen"]]
         wait_until(lambda: not self.alive or all(listening(port) for port in ports), "vmoc to listen", timeout=30)
         if not self.alive:

@@ -46,6 +46,7 @@ class Lab:
         self.stack = stack
         self.ovs = stack.enter_context(PrivateOvs())
         self.vmoc: Vmoc
+        self.program: list[str] = []  # what to run for ``vmoc``, if something else
         self.alice: Process  # a controller that a test kills
         self._wires: dict[str, Wire] = {}
         self._numbers = itertools.count(1)
@@ -54,7 +55,7 @@ class Lab:
 
     def run_vmoc(self, *slices: Mapping[str, Any], **more: Any) -> Vmoc:
         """Start VMOC with these slices."""
-        self.vmoc = self.stack.enter_context(Vmoc(self.directory, configuration(*slices, **more)))
+        self.vmoc = self.stack.enter_context(Vmoc(self.directory, configuration(*slices, **more), self.program))
         return self.vmoc
 
     def reload(self, *slices: Mapping[str, Any], **more: Any) -> None:
