@@ -74,7 +74,12 @@ class Netns:
             "processor": {"workers": 2, "stop_grace": 2},
             "playbooks": {self.kind: f"{self.kind}.yml"},
             "hosts": {"here": {"variables": variables}},
-            "handlers": {self.kind: {"actions": "start stop reboot add_keys remove_keys cpuinfo numainfo".split()}},
+            "handlers": {
+                self.kind: {
+                    "playbooks": {"inventory": f"{self.kind}.yml"},
+                    "actions": "start stop reboot add_keys remove_keys cpuinfo numainfo".split(),
+                }
+            },
         }
         path.write_text(json.dumps(handlers))
         self.catalogue = read_catalogue(path)

@@ -22,6 +22,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_limits import Group
 from ansible.module_utils.container_root import Root, merge_accounts
 from ansible.module_utils.container_start import UIDS, make_network, start
+from ansible.module_utils.sliver_inventory import take_inventory
 from ansible.module_utils.sliver_namespace import COMMAND_LIMIT, FIRST_UID, PATIENCE, Sliver
 from ansible.module_utils.sliver_verbs import act, arguments
 
@@ -44,15 +45,15 @@ class Container(Sliver):  # type: ignore[misc]
 
     kind = "container"
 
-    def __init__(self, module: AnsibleModule) -> None:
-        super().__init__(module)
+    def __init__(self, module: AnsibleModule, name: str = "") -> None:
+        super().__init__(module, name)
         # Neighbours do not share user ids: what escapes one container finds nothing of its own in another.
         self.root = Root(os.path.join(self.folder, "root"), (1 << 20) + int(self.hash, 16) % (1 << 13) * UIDS)
         self.console = os.path.join(self.folder, "console.log")
         self.group = Group(self.name)
-        limits = (self.spec["memory_mib"], self.spec["vcpus"], MAX_PROCESSES)
+        limits = (self.spec.get("memory_mib", 0), self.spec.get("vcpus", 0), MAX_PROCESSES)
         self.limits: dict[str, dict[str, str]] = self.group.wanted(*limits)
-        self.hostname: str = self.spec["hostname"] or self.spec["sliver_id"]
+        self.hostname: str = self.spec.get("hostname") or self.spec.get("sliver_id", "")
 
     # -- files ---------------------------------------------------------------------------------------------------------
 
@@ -62,7 +63,7 @@ class Container(Sliver):  # type: ignore[misc]
             self.changed = True
             if self.module.check_mode:
                 return
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            os.chmod(self.folder, 0o700)
             try:
                 self.root.build(archive)
             except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -280,6 +281,8 @@ def main() -> None:
     """Read the arguments, do what the verb says, answer."""
     known = {**arguments(commands=True), "images": {"type": "path", "default": ""}}
     module = AnsibleModule(argument_spec=known, supports_check_mode=True)
+    if module.params["verb"] == "inventory":
+        take_inventory(module, Container)
     act(module, Container(module))
 
 

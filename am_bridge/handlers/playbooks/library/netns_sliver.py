@@ -13,6 +13,7 @@ deletion finds it whatever the run that made it got to::
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.sliver_inventory import take_inventory
 from ansible.module_utils.sliver_namespace import Sliver
 from ansible.module_utils.sliver_verbs import act, arguments
 
@@ -26,6 +27,8 @@ description: Makes, changes, removes and looks at a network namespace with cards
 def main() -> None:
     """Read the arguments, do what the verb says, answer."""
     module = AnsibleModule(argument_spec=arguments(commands=False), supports_check_mode=True)
+    if module.params["verb"] == "inventory":
+        take_inventory(module, Sliver)
     act(module, Sliver(module))
 
 

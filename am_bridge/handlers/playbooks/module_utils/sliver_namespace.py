@@ -24,6 +24,7 @@ from ansible.module_utils.netns_published import (
     published_rules,
     read_state,
 )
+from ansible.module_utils.sliver_name import name_instance
 
 ETC = "/etc/netns"
 MANAGEMENT = ipaddress.ip_network("169.254.128.0/17")
@@ -38,12 +39,12 @@ class Sliver:
     kind = "netns"
     """What the host's variables begin with."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: AnsibleModule, name: str = "") -> None:
+        """With ``name`` it is whatever has that name, to be removed: there is no specification."""
         self.module = module
         self.spec: dict[str, Any] = module.params["spec"]
-        key = f"{self.spec['slice_id']}/{self.spec['sliver_id']}"
-        self.hash = hashlib.sha256(key.encode()).hexdigest()[:8]
-        self.name = f"vmoc-{self.spec['sliver_id'][:40]}-{self.hash}"
+        self.name: str = name or name_instance(self.spec)[0]
+        self.hash: str = self.name[-8:]
         self.etc = os.path.join(ETC, self.name)
         self.folder = os.path.join(STATES, self.name)
         self.bridge: str = module.params["bridge"]
@@ -124,6 +125,7 @@ class Sliver:
             self.fail("such a sliver has no components; use another resource type")
         if self.bridge not in self.look("ovs-vsctl", "-t", "10", "list-br").split():
             self.fail(f"there is no bridge {self.bridge} on this host; see {self.kind}_bridge")
+        self.ensure_file(os.path.join(self.folder, "kind"), [self.kind])
         self.ensure_files()
         if not self.exists():
             self.make_namespace()

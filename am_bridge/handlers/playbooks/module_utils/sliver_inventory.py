@@ -1,0 +1,64 @@
+"""What slivers of a kind are on this host, whoever made them, and the removal of those that nobody knows."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from contextlib import suppress
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.netns_published import STATES
+from ansible.module_utils.sliver_name import name_instance
+from ansible.module_utils.sliver_namespace import ETC, Sliver
+from ansible.module_utils.sliver_verbs import answer
+
+NAME = re.compile(r"vmoc-[a-z0-9-]{0,40}-[0-9a-f]{8}")
+UNKNOWN = "vmoc-unknown-"
+"""Before the hash of an instance that is known by nothing but its links and rules."""
+_LINK = re.compile(r"(?:vmg|vmi|v|i)([0-9a-f]{8})(?:[0-9a-f]{4})?")
+
+
+def take_inventory(module: AnsibleModule, kind: type[Sliver]) -> None:
+    """List the instances of that kind, having removed those of ``parameters["remove"]``, and answer."""
+    parameters = module.params["parameters"]
+    known = {name_instance(key)[0]: key for key in parameters["known"]}
+    blank = kind(module, f"{UNKNOWN}{'0' * 8}")
+    found = find_instances(blank)
+    left: list[str] = []
+    problems: list[str] = []
+    changed = False
+    for name in parameters["remove"]:
+        if name in found and name not in known:
+            stray = kind(module, name)
+            left += stray.remove()
+            problems += stray.problems
+            changed |= stray.changed
+    if changed:
+        found = find_instances(blank)
+    listed = [{"name": name, **known.get(name, {})} for name in found]
+    blank.changed = changed
+    result = {"state": "ready", "facts": {"instances": listed}, "leftovers": left, "problems": problems}
+    answer(module, blank, {**result, "changed": changed})
+
+
+def find_instances(blank: Sliver) -> list[str]:
+    """Names of the instances of that kind, halves of them included; without a kind they are counted as namespaces."""
+    names: set[str] = set()
+    for folder in ("/run/netns", ETC, STATES):
+        with suppress(FileNotFoundError):
+            names |= {name for name in os.listdir(folder) if NAME.fullmatch(name)}
+    rows = blank.table("Port", "external_ids", "external_ids!={}")
+    marks = [dict(row["external_ids"][1]).get("vmoc-sliver", "") for row in rows]
+    names |= {name for name in marks if NAME.fullmatch(name)}
+    hashes = {match[1] for _, link in socket.if_nameindex() if (match := _LINK.fullmatch(link))}
+    hashes |= set(re.findall(r"^table ip vmoc_([0-9a-f]{8})$", blank.look("nft", "list", "tables"), re.MULTILINE))
+    names |= {UNKNOWN + one for one in hashes - {name[-8:] for name in names}}
+    return sorted(name for name in names if (kind_of(name) or "netns") == blank.kind)
+
+
+def kind_of(name: str) -> str:
+    """What made an instance; "" when that is not written down."""
+    with suppress(OSError), open(os.path.join(STATES, name, "kind")) as file:
+        return file.read().strip()
+    return ""
