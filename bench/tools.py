@@ -101,17 +101,20 @@ def switches(
     answer: str = "any",
     cpu: int | None = None,
     rate: float | None = None,
+    noise: tuple[int, float] | None = None,
 ) -> dict[str, Any]:
     """Run ``count`` switches against whoever listens on ``port`` and return what they report. Raises ``ToolError``.
 
     ``rate`` paces them, packet-ins per second in all; otherwise they send as fast as answers come. ``measured`` are
-    processes whose CPU and memory are reported, ``load`` those that belong to the load.
+    processes whose CPU and memory are reported, ``load`` those that belong to the load. ``noise`` is one more VLAN and
+    how many packet-ins per second of it are sent that nobody counts.
     """
     arguments = [
         *("-p", str(port), "-v", "1" if version == "1.0" else "4", "-n", str(count), "-l", vlans),
         *("-m", mode[0], "-w", str(window), "-M", str(hosts), "-t", str(seconds), "-r", str(runs)),
         *("-W", str(warm_up), "-R", answer, *_pin(cpu)),
         *(() if rate is None else ("-q", str(rate))),
+        *(() if noise is None else ("-F", f"{noise[0]}:{noise[1]}")),
         *(argument for pid in measured for argument in ("-k", str(pid))),
         *(argument for pid in load for argument in ("-K", str(pid))),
     ]

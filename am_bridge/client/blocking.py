@@ -67,6 +67,7 @@ class VmocClientSync:
         if self._loop is not None:
             try:
                 self._run(self._client.close())
+                self._run(_finish_others())
             finally:
                 self._end()
 
@@ -153,6 +154,16 @@ class VmocClientSync:
         finally:
             if self._loop is not None and hasattr(items, "aclose"):
                 self._run(items.aclose())
+
+
+async def _finish_others() -> None:
+    """Let whoever waits learn how it ended, before there is no loop any more."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        _, stuck = await asyncio.wait(others, timeout=1.0)
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
 
 
 async def _next(items: AsyncIterator[T]) -> T:

@@ -29,7 +29,8 @@ struct counters {
 static struct switch_ *switches;
 static int n_switches = 1, version = 1, window = 64, latency_mode, n_ports = 4, frame_size = 68, verbose;
 static int n_hosts = 1024, n_vlans, vlans[4096], n_ready, poller, runs = 1, measuring, recording;
-static double seconds = 5, warm_up = 1, patience = 20, rate;
+static double seconds = 5, warm_up = 1, patience = 20, rate, noise_rate;
+static int noise_vlan;
 static uint64_t stall_ns = 1000000000ull, started;
 static enum wanted wanted = ANY_ANSWER;
 static const char *host = "127.0.0.1";
@@ -500,6 +501,40 @@ static void paced(uint64_t now)
     }
 }
 
+/* Packet-ins of one more VLAN that nobody counts, from ever new addresses; their sources begin with 0x06. */
+static void noise(uint64_t now)
+{
+    static double credit;
+    static uint64_t last;
+    static uint32_t number;
+    credit += last ? (now - last) / 1e9 * noise_rate : 0;
+    last = now;
+    if (credit > noise_rate * 0.05 + 1)
+        credit = noise_rate * 0.05 + 1;
+    for (; credit >= 1; credit -= 1) {
+        struct switch_ *s = &switches[++number % n_switches];
+        if (s->state != READY || pending(&s->out) > 262144)
+            continue;
+        uint8_t *p = append(&s->out, template_size), *src = p + frame_offset + 6;
+        memcpy(p, template, template_size);
+        src[0] = 0x06;
+        put16(src + 1, s->id);
+        src[3] = number >> 16;
+        src[4] = number >> 8;
+        src[5] = number;
+        put16(p + frame_offset + 14, noise_vlan);
+    }
+    for (int i = 0; i < n_switches; i++) {
+        struct switch_ *s = &switches[i];
+        if (s->state != READY)
+            continue;
+        if (flush(&s->out, s->fd) < 0)
+            disconnect(s, now);
+        else
+            arm(s, EPOLL_CTL_MOD);
+    }
+}
+
 static void spin(uint64_t until)
 {
     static uint64_t last_housekeeping;
@@ -510,6 +545,8 @@ static void spin(uint64_t until)
         uint64_t pause = until - now < 5000000 ? until - now : 5000000;
         if (rate > 0 && pause > 1e9 / rate)
             pause = 1e9 / rate;
+        if (noise_rate > 0 && pause > 1000000)
+            pause = 1000000;
         struct timespec timeout = {0, pause};
         struct epoll_event events[256];
         int n = epoll_pwait2(poller, events, 256, &timeout, NULL);
@@ -525,6 +562,8 @@ static void spin(uint64_t until)
         }
         if (rate > 0)
             paced(now);
+        if (noise_rate > 0 && recording)
+            noise(now);
     }
 }
 
@@ -640,6 +679,7 @@ static void usage(void)
           "  -l LIST  VLANs, such as 101,102 or 100-199 (101,102)   -M N  hosts (source MACs) per switch (1024)\n"
           "  -m t|l   throughput with -w packet-ins outstanding per switch (64), or latency with one\n"
           "  -q RATE  paced: that many packet-ins per second in all\n"
+          "  -F VLAN:RATE  noise: that many packet-ins per second of one more VLAN, which nobody counts\n"
           "  -t SECS  per run (5)   -r RUNS (1)   -W SECS  warm-up once every VLAN answers (1)   -H SECS  patience (20)\n"
           "  -R any|fm|po  what counts as the answer (any)   -T MS  then an unanswered packet-in is lost (1000)\n"
           "  -s BYTES frame size with its tag (68)\n"
@@ -651,7 +691,7 @@ static void usage(void)
 static void read_options(int argc, char **argv)
 {
     int option;
-    while ((option = getopt(argc, argv, "c:p:n:o:P:v:l:M:m:w:q:t:r:W:H:R:T:s:k:K:C:Vh")) != -1) {
+    while ((option = getopt(argc, argv, "c:p:n:o:P:v:l:M:m:w:q:t:r:W:H:R:T:s:k:K:C:F:Vh")) != -1) {
         switch (option) {
         case 'c': host = optarg; break;
         case 'p': port = atoi(optarg); break;
@@ -664,6 +704,10 @@ static void read_options(int argc, char **argv)
         case 'm': latency_mode = *optarg == 'l'; break;
         case 'w': window = atoi(optarg); break;
         case 'q': rate = atof(optarg); break;
+        case 'F':
+            if (sscanf(optarg, "%d:%lf", &noise_vlan, &noise_rate) != 2)
+                usage();
+            break;
         case 't': seconds = atof(optarg); break;
         case 'r': runs = atoi(optarg); break;
         case 'W': warm_up = atof(optarg); break;

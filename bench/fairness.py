@@ -1,0 +1,190 @@
+"""``python -m bench.fairness``: what a quiet slice notices of one on the same switch that does its worst.
+
+Slice *quiet* (VLAN 101) has a controller that answers packet-ins with
+flow-mods and is measured alone and beside slice *loud* (VLAN 102), which has
+the limits VMOC gives by default, or none (``--unlimited``). Loud floods, one
+kind after the other: packet-ins from its hosts; from its controller flow-mods,
+statistics requests, barriers, nonsense; a controller that hangs up at once.
+Held means: the p99 within three times, and the answers per second at least
+0.8 times, what they are alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine, noise, tools
+from bench.load import UNLIMITED, family
+from tests.emulation.process import VmocProcess
+
+QUIET, LOUD = 101, noise.VLAN
+PACKET_INS = 20_000.0
+PACED = 2_000.0
+KINDS = ("alone", "packet-ins", *noise.KINDS, "reconnects")
+SLOWER, LESS = 3.0, 0.8
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the quiet slice got beside one kind of noise; latencies at a paced load, answers at full load."""
+
+    version: str
+    noise: str
+    p50_us: float
+    p99_us: float
+    per_second: float
+    lost: int
+    cross: int
+
+    def held(self, alone: Line) -> bool:
+        """Whether it is as fair as it is meant to be."""
+        return (
+            self.p99_us <= SLOWER * alone.p99_us
+            and self.per_second >= LESS * alone.per_second
+            and self.lost == self.cross == 0
+        )
+
+
+@contextmanager
+def _noisy_controller(kind: str) -> Iterator[int]:
+    """The port of a controller that makes this noise."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.noise", kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _beside(kind: str) -> Iterator[int]:
+    """The port of the loud slice's controller."""
+    if kind in ("alone", "packet-ins"):
+        with tools.Controllers([str(LOUD)]) as controllers:
+            yield controllers.ports[0]
+    else:
+        with _noisy_controller(kind) as port:
+            yield port
+
+
+def measure(version: str, kind: str, seconds: float, runs: int, *, unlimited: bool = False) -> Line:
+    """One line: a VMOC, one switch, both slices. Raises ``ToolError``."""
+    with (
+        tempfile.TemporaryDirectory(prefix="vmoc-bench-") as directory,
+        tools.Controllers([str(QUIET)]) as own,
+        _beside(kind) as loud,
+    ):
+        slices: list[dict[str, Any]] = [
+            {
+                "id": "quiet",
+                "limits": UNLIMITED,
+                "segments": [{"vlan": QUIET, "controllers": [f"tcp:127.0.0.1:{own.ports[0]}"]}],
+            },
+            {"id": "loud", "segments": [{"vlan": LOUD, "controllers": [f"tcp:127.0.0.1:{loud}"]}]},
+        ]
+        if unlimited:
+            slices[1]["limits"] = UNLIMITED
+        vmoc = VmocProcess(Path(directory), {"slices": slices})
+        vmoc.config["openflow"]["versions"] = [float(version)]
+        try:
+            vmoc.start(30)
+            common: dict[str, Any] = {
+                "version": version,
+                "vlans": str(QUIET),
+                "seconds": seconds,
+                "runs": runs,
+                "measured": family(vmoc.pid),
+                "noise": (LOUD, PACKET_INS) if kind == "packet-ins" else None,
+            }
+            paced = tools.switches(vmoc.port, rate=PACED, **common)
+            full = tools.switches(vmoc.port, **common)
+        except AssertionError as error:
+            raise tools.ToolError(str(error)) from None
+        finally:
+            vmoc.stop()
+
+    def median(report: dict[str, Any], key: str) -> float:
+        return float(statistics.median(run[key] for run in report["runs"]))
+
+    both = [*paced["runs"], *full["runs"]]
+    return Line(
+        version,
+        kind,
+        median(paced, "p50_us"),
+        median(paced, "p99_us"),
+        median(full, "per_second"),
+        sum(run["lost"] for run in both),
+        sum(run["cross"] for run in both) + paced["early_cross"] + full["early_cross"],
+    )
+
+
+def table(lines: Sequence[Line]) -> Table:
+    """Every line beside what it is alone."""
+    shown = Table(title="a quiet slice beside a loud one on the same switch", title_justify="left")
+    for name in ("OpenFlow", "noise"):
+        shown.add_column(name)
+    for name in ("p50 us", "p99 us", "times alone", "trips/s", "of alone", "lost", "cross", "held"):
+        shown.add_column(name, justify="right")
+    alone = {line.version: line for line in lines if line.noise == "alone"}
+    for line in lines:
+        base = alone[line.version]
+        shown.add_row(
+            line.version,
+            line.noise,
+            f"{line.p50_us:.0f}",
+            f"{line.p99_us:.0f}",
+            f"{line.p99_us / base.p99_us:.1f}",
+            f"{line.per_second:,.0f}".replace(",", " "),
+            f"{line.per_second / base.per_second:.2f}",
+            str(line.lost),
+            str(line.cross),
+            "" if line is base else "yes" if line.held(base) else "NO",
+        )
+    return shown
+
+
+def main() -> int:
+    """Measure; 1 if something crossed or could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", choices=["1.0", "1.3"], help="one OpenFlow version only")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per run (3)")
+    parser.add_argument("--runs", type=int, default=3, help="runs per figure; the median is shown (3)")
+    parser.add_argument("--unlimited", action="store_true", help="no limits for the loud slice either")
+    parser.add_argument("--noise", choices=KINDS[1:], action="append", help="this kind only (repeatable)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
+    options = parser.parse_args()
+    console = Console()
+    lines = []
+    try:
+        for version in (options.version,) if options.version else ("1.0", "1.3"):
+            for kind in KINDS if not options.noise else ("alone", *options.noise):
+                with console.status(f"OpenFlow {version}: {kind}"):
+                    lines.append(measure(version, kind, options.seconds, options.runs, unlimited=options.unlimited))
+    except tools.ToolError as error:
+        console.print(str(error), markup=False, highlight=False)
+        return 1
+    console.print(table(lines))
+    if options.json:
+        options.json.write_text(
+            json.dumps({"machine": machine.describe(), "lines": [asdict(line) for line in lines]}, indent=2) + "\n"
+        )
+    return 1 if any(line.cross for line in lines) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
