@@ -21,6 +21,7 @@ PYTEST ?=
 RUN    ?=
 BENCH  ?=
 FUZZ   ?=
+SOAK   ?=
 DEMO   ?=
 SCENARIO ?=
 
@@ -31,7 +32,7 @@ FAST    := not ovs and not mininet
 SERIAL  := ovs or mininet
 UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 
-.PHONY: help demo scenarios test test-fast test-unit test-ovs coverage lint format bench fuzz run proto setup clean switch-tools compiler
+.PHONY: help demo scenarios test test-fast test-unit test-ovs coverage lint format bench soak fuzz run proto setup clean switch-tools compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +69,9 @@ format: $(READY) ## let ruff format and repair what it can
 
 bench: $(READY) proto compiler ## throughput, latency, CPU and memory; the figures of docs/performance.md
 	$(BIN)/python -m bench $(BENCH)
+
+soak: $(READY) proto compiler ## half an hour of everything at once: no leak, no lost answer; SOAK="--seconds 600"
+	$(BIN)/python -m bench.soak $(SOAK)
 
 fuzz: $(READY) proto ## look for trouble on every core for FUZZ_SECONDS (600); findings go to build/fuzz
 	$(BIN)/python -m fuzz run --jobs "$$(nproc)" $(FUZZ)
