@@ -58,12 +58,16 @@ def stock(rig: Rig, entries: int) -> None:
         rig.down(b"".join(flow_mod(rig.version, "add", number) for number in chunk))
         rig.drain()
         rig.now += 0.001
-    # Nothing is in flight from here on: a chunk fills the window exactly.
+    confirm(rig)
+    if held(rig) != entries:
+        raise RuntimeError(f"the shadow holds {held(rig)} of {entries} entries")
+
+
+def confirm(rig: Rig) -> None:
+    """A barrier: nothing is in flight any more (a chunk fills the window exactly), and the shadow is certain."""
     rig.down(of.message(rig.version, "barrier_request", b"", 1))
     rig.drain()
     rig.drain()
-    if held(rig) != entries:
-        raise RuntimeError(f"the shadow holds {held(rig)} of {entries} entries")
 
 
 def held(rig: Rig) -> int:
@@ -89,11 +93,17 @@ class Line:
         fresh = [self.entries + turn * CHUNK + each for each in range(CHUNK)]
         known = [(turn * CHUNK + each) * 7919 % self.entries for each in range(CHUNK)]
         for operation, numbers in (("add", fresh), ("modify_strict", known), ("delete_strict", fresh)):
-            data = b"".join([flow_mod(rig.version, operation, number) for number in numbers])
-            begun = time.process_time_ns()
-            rig.down(data)
-            self._spent[operation].append(time.process_time_ns() - begun)
-            passed = rig.drain()
+            # What the switch has not confirmed yet waits for it: no flow twice, and a barrier, in each part.
+            step = min(self.entries, CHUNK)
+            spent = passed = 0
+            for part in (numbers[start : start + step] for start in range(0, CHUNK, step)):
+                data = b"".join([flow_mod(rig.version, operation, number) for number in part])
+                begun = time.process_time_ns()
+                rig.down(data)
+                spent += time.process_time_ns() - begun
+                passed += rig.drain()
+                confirm(rig)
+            self._spent[operation].append(spent)
             if passed < CHUNK:
                 raise RuntimeError(f"only {passed} of {CHUNK} flow-mods ({operation}) reached the switch")
         rig.now += 0.01
