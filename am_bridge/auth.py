@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from fnmatch import fnmatchcase
@@ -114,7 +114,8 @@ class RoleRule:
 class Callers:
     """Finds who calls. Without ``rules`` (None) there are no certificates, and everybody is ``LOCAL``."""
 
-    def __init__(self, rules: Sequence[RoleRule] | None) -> None:
+    def __init__(self, rules: Callable[[], Sequence[RoleRule]] | None) -> None:
+        """``rules`` are asked for at each call: they may change."""
         self._rules = rules
 
     def identify(self, peer: Mapping[str, Iterable[bytes]]) -> Caller | None:
@@ -124,9 +125,10 @@ class Callers:
         if b"ssl" not in tuple(peer.get("transport_security_type", ())):
             return None
         names = [*_texts(peer, "x509_common_name"), *_texts(peer, "x509_subject_alternative_name")]
-        for rule in self._rules:
+        for rule in self._rules():
+            pattern = rule.name.replace("[", "[[]")  # a bracket is nothing but a bracket
             for name in names:
-                if fnmatchcase(name, rule.name):
+                if fnmatchcase(name, pattern):
                     return Caller(name, rule.role, rule.manager)
         return None
 

@@ -37,6 +37,8 @@ MOST_BYTES: Final = 128 << 20
 """Of the requests that are being answered, or wait for it."""
 MOST_OF_ONE: Final = 64
 """Calls, and streams, of one caller who is not an administrator."""
+LONGEST_REFUSED: Final = 4096
+MOST_NAME: Final = 128
 COME_BACK: Final = 0.5
 LONGEST_WRITE: Final = 20.0
 GIVE_UP: Final = 1.0
@@ -124,7 +126,8 @@ class Gate(grpc.aio.ServerInterceptor):
                 answer: bytes = await _result(future, loop)
                 return answer
             except Exception as error:
-                await self._refuse(context, error, call, method, changes)
+                named = _slice_of(read, data) if changes and call is None else None
+                await self._refuse(context, error, call, method, changes, named)
                 raise AssertionError("unreachable") from error
 
         return handle
@@ -194,12 +197,20 @@ class Gate(grpc.aio.ServerInterceptor):
         until = monotonic() + (LONGEST if left is None else min(left, LONGEST))
         return Call(method, caller, until, context.peer())
 
-    async def _refuse(self, context: Context, error: Exception, call: Call | None, method: str, changes: bool) -> None:
+    async def _refuse(
+        self,
+        context: Context,
+        error: Exception,
+        call: Call | None,
+        method: str,
+        changes: bool,
+        slice_id: str | None = None,
+    ) -> None:
         told = self._told(error, method)
         if changes and call is None:  # it never came to the service
             caller = self._callers.identify(context.auth_context())
             name = caller.name if caller is not None else "unknown"
-            self._hooks.audit(name, _short(method), None, told.reason.code, told.message, peer=context.peer())
+            self._hooks.audit(name, _short(method), slice_id, told.reason.code, told.message, peer=context.peer())
         status = to_grpc(told)
         await context.abort(status.code, status.details, tuple(status.trailing_metadata or ()))
 
@@ -286,6 +297,18 @@ def _reader(handler: Any) -> Callable[[bytes], Any]:
             raise ApiError(reasons.FIELD_INVALID, "the request is not a message of the method's type") from None
 
     return read
+
+
+def _slice_of(read: Callable[[bytes], Any], data: bytes) -> str | None:
+    """The slice that a refused request is about, for the audit log; a long request is not worth reading."""
+    if len(data) > LONGEST_REFUSED:
+        return None
+    try:
+        request = read(data)
+    except ApiError:
+        return None
+    name = getattr(request, "slice_id", "") or getattr(getattr(request, "slice", None), "slice_id", "")
+    return name if name and len(name) <= MOST_NAME and name.isprintable() else None
 
 
 async def _write(context: Context, data: bytes) -> None:

@@ -181,6 +181,7 @@ class Api:
         *,
         capacity: int = 100,
         heartbeat: float = 15.0,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.heartbeat = heartbeat
         self.store = SqliteStore(":memory:")
@@ -195,6 +196,7 @@ class Api:
             self.services(),
             callers or Callers(None),
             Hooks(self.rack.audit, lambda where, trace: self.bugs.append(f"{where}\n{trace}")),
+            credentials,
         )
         self.server.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.server.port}")

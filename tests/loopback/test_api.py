@@ -31,6 +31,7 @@ def channel(scene: Scene) -> grpc.Channel:
 
 @pytest.fixture
 def api(scene13: Scene) -> Iterator[grpc.Channel]:
+    scene13.vmoc.wait_log("the API is at")
     with channel(scene13) as opened:
         yield opened
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from vmoc.config import schema
 from vmoc.config.document import Path
-from vmoc.config.ownership import OwnAddress, clash, is_own
+from vmoc.config.ownership import OwnAddress, clash, is_loopback, is_own
 from vmoc.config.reader import Reader, reason
 from vmoc.config.settings import IN_MEMORY
 from vmoc.config.slices import SliceRead, to_slice
@@ -39,6 +39,26 @@ def tls(reader: Reader, openflow: schema.OpenflowSection | None, grpc: schema.Gr
             _certificates(reader, path, given.cert, given.key, ("ca", given.ca))
     if grpc is not None and grpc.tls is not None:
         _certificates(reader, ("grpc", "tls"), grpc.tls.cert, grpc.tls.key, ("client_ca", grpc.tls.client_ca))
+
+
+def callers(reader: Reader, grpc: schema.GrpcSection | None) -> None:
+    """Who may call the management interface is known, or it is for this machine only."""
+    if grpc is None:
+        return
+    for index, one in enumerate(grpc.roles):
+        if (one.role == "am") != (one.manager is not None):
+            what = "is required with role am" if one.manager is None else f"does not go with role {one.role}, only am"
+            place = ("grpc", "roles", index)
+            reader.problem((*place, "manager") if one.manager is not None else place, f"manager {what}")
+    asked = grpc.tls is not None and grpc.tls.client_ca is not None
+    if grpc.roles and not asked:
+        reader.problem(("grpc", "roles"), "need grpc.tls.client_ca, which signs the certificates they are about")
+    if grpc.listen is not None and not asked and not grpc.insecure and not is_loopback(grpc.listen[0]):
+        text = (
+            f"{grpc.listen[0]} can be reached from elsewhere, and whoever does would be an administrator: "
+            "set grpc.tls with client_ca and grpc.roles, or grpc.insecure to on"
+        )
+        reader.problem(("grpc", "listen"), text)
 
 
 def _certificates(reader: Reader, path: Path, cert: str | None, key: str | None, ca: tuple[str, str | None]) -> None:

@@ -17,6 +17,7 @@ from vmoc.config.settings import (
     IN_MEMORY,
     ConfigError,
     DefaultController,
+    GrpcRole,
     GrpcTlsFiles,
     Listener,
     Settings,
@@ -65,6 +66,7 @@ def _load(path: Path) -> Settings:
     slices = read_slices(reader)
 
     checks.tls(reader, openflow, grpc)
+    checks.callers(reader, grpc)
     checks.timers(reader, timers)
     checks.sharing(reader, policy, openflow)
     checks.state(reader, state)
@@ -94,6 +96,11 @@ def _load(path: Path) -> Settings:
         versions=frozenset(openflow.versions),
         grpc_listen=grpc.listen,
         grpc_tls=_grpc_tls(reader, grpc.tls),
+        grpc_roles=tuple(
+            GrpcRole(one.name, cast(Literal["admin", "am", "viewer"], one.role), one.manager or "")
+            for one in grpc.roles
+        ),
+        grpc_insecure=grpc.insecure,
         metrics_listen=metrics.listen,
         state_path=_state_path(reader, state.path),
         default_controller=DefaultController(cast(Literal["builtin", "none", "url"], fallback.mode), fallback.url),

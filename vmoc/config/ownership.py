@@ -44,6 +44,14 @@ def clash(one: OwnAddress, other: OwnAddress) -> bool:
     return a.version == b.version and (a == b or a.is_unspecified or b.is_unspecified)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listener there. Of names it believes ``localhost`` alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def _address(host: str) -> IpAddress | None:
     """The address that ``host`` stands for, None for a name."""
     name = host.lower().rstrip(".")

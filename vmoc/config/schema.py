@@ -89,6 +89,18 @@ class GrpcTlsSection(Section):
     )
 
 
+class GrpcRoleSection(Section):
+    """What callers with certain certificates may do."""
+
+    name: Annotated[str, v.CERTIFICATE_NAME] = Field(
+        description="a certificate's common name or one of its alternative names; * and ? stand for any characters"
+    )
+    role: Annotated[str, v.choice("admin", "am", "viewer")]
+    manager: Annotated[str, v.SLICE_NAME] | None = Field(
+        default=None, description="role am: the manager whose slices it may change"
+    )
+
+
 class GrpcSection(Section):
     """The management interface."""
 
@@ -96,6 +108,10 @@ class GrpcSection(Section):
         default=("127.0.0.1", 50051), json_schema_extra={"default": "127.0.0.1:50051"}
     )
     tls: GrpcTlsSection | None = None
+    roles: list[GrpcRoleSection] = Field(default=[], description="the first that fits a certificate counts")
+    insecure: Annotated[bool, v.on_off()] = Field(
+        default=False, description="listen elsewhere than on loopback although callers need no certificate"
+    )
 
 
 class MetricsSection(Section):

@@ -69,6 +69,15 @@ class GrpcTlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class GrpcRole:
+    """Callers with a certificate of that name have that role; ``manager`` is given for ``am`` only."""
+
+    name: str
+    role: Literal["admin", "am", "viewer"]
+    manager: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DefaultController:
     """Who controls segments that name no controller; ``url`` is set in mode ``url`` only."""
 
@@ -95,6 +104,9 @@ class Settings:
     """OpenFlow wire versions offered: 1 is OpenFlow 1.0, 4 is 1.3."""
     grpc_listen: Address | None = ("127.0.0.1", 50051)
     grpc_tls: GrpcTlsFiles | None = None
+    grpc_roles: tuple[GrpcRole, ...] = ()
+    """The first that fits a caller counts; who fits none is refused."""
+    grpc_insecure: bool = False
     metrics_listen: Address | None = ("127.0.0.1", 9310)
     state_path: str = SYSTEM_STATE
     """A file's path, or ``:memory:``."""

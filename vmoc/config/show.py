@@ -23,6 +23,10 @@ def to_document(settings: Settings) -> dict[str, Any]:
     grpc: dict[str, Any] = {"listen": _address(settings.grpc_listen)}
     if settings.grpc_tls is not None:
         grpc["tls"] = _files(asdict(settings.grpc_tls))
+    if settings.grpc_roles:
+        grpc["roles"] = [{key: value for key, value in asdict(one).items() if value} for one in settings.grpc_roles]
+    if settings.grpc_insecure:
+        grpc["insecure"] = True
     default = settings.default_controller
     document: dict[str, Any] = {
         "openflow": openflow,

@@ -141,6 +141,12 @@ def _read_text(value: object) -> object:
     return value
 
 
+def _read_certificate_name(value: object) -> object:
+    if isinstance(value, str) and 0 < len(value) <= 255 and value.isprintable():
+        return value
+    raise OutOfShapeError(f"must be a name of 1 to 255 characters, as certificates have, not {found(value)}")
+
+
 def _read_path(value: object) -> object:
     if not isinstance(value, str) or not value or "\0" in value:
         raise OutOfShapeError(f"must be a file name, not {found(value)}")
@@ -235,6 +241,7 @@ def _read_vlans(value: object) -> object:
 
 
 TEXT: Final = Kind(_read_text, {"type": "string"})
+CERTIFICATE_NAME: Final = Kind(_read_certificate_name, {"type": "string", "minLength": 1, "maxLength": 255})
 FILE_NAME: Final = Kind(_read_path, {"type": "string"})
 SLICE_NAME: Final = Kind(_read_slice_id, {"type": "string", "pattern": f"^{SLICE_ID.pattern}$"})
 DPID: Final = Kind(_read_dpid, {"type": ["string", "integer"]})

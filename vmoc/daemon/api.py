@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import grpc
 from google.longrunning import operations_pb2_grpc
 
 from am_bridge import reasons
-from am_bridge.auth import Callers
+from am_bridge.auth import Callers, Role, RoleRule
+from am_bridge.certificates import Certificates, ServerTlsFiles
 from am_bridge.gate import Hooks
 from am_bridge.paging import PageTokens
 from am_bridge.server import MOST_MESSAGE, ApiServer, ListenError, Served
@@ -20,7 +22,8 @@ from am_bridge.services.slices import SliceService
 from am_bridge.services.slivers import SliverService
 from am_bridge.services.switches import SwitchService
 from am_bridge.status import ApiError, RetryAfter
-from vmoc.config import Settings
+from vmoc.config import GrpcRole, Settings
+from vmoc.config.ownership import is_loopback
 from vmoc.daemon.asking import (
     BusyError,
     NotKnownError,
@@ -43,13 +46,14 @@ __all__ = ["Api", "ListenError"]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What of the service the API is made of. ``settings`` gives the present ones."""
+    """What of the service the API is made of. ``settings`` gives the present ones; ``warn`` is for any thread."""
 
     book: SliceBook
     rack: Rack
     settings: Callable[[], Settings]
     state: Callable[[], str]
     bug: Callable[[str, str], None]
+    warn: Callable[[str], None]
     compute: Compute
 
 
@@ -61,6 +65,8 @@ class Api:
         settings = parts.settings()
         assert settings.grpc_listen is not None
         _refuse_strangers(settings)
+        if _asks(settings) and not settings.grpc_roles:
+            parts.warn("grpc.roles is empty: callers have certificates, but nobody may do anything")
         tokens = PageTokens()
         identity = Identity(
             version=metrics.version_of("vmoc"),
@@ -98,7 +104,9 @@ class Api:
         ]
         hooks = Hooks(parts.rack.audit, parts.bug, _translate)
         self._wanted = settings.grpc_listen
-        self._server = ApiServer(format_peer(settings.grpc_listen), served, Callers(None), hooks)
+        self._server = ApiServer(
+            format_peer(settings.grpc_listen), served, _callers(parts), hooks, _credentials(settings, parts.warn)
+        )
         self.drain = self._server.drain
         self.stop = self._server.stop
 
@@ -115,11 +123,42 @@ class Api:
 
 
 def _refuse_strangers(settings: Settings) -> None:
-    """Callers are not told apart yet, so that only this machine's may call."""
-    assert settings.grpc_listen is not None
-    host = settings.grpc_listen[0]
-    if settings.grpc_tls is not None or host not in ("127.0.0.1", "::1", "localhost"):
-        raise ListenError(f"cannot listen on {format_peer(settings.grpc_listen)}; change grpc.listen to 127.0.0.1:PORT")
+    """Also what the configuration's checks refuse: without certificates everybody is an administrator."""
+    listen = settings.grpc_listen
+    assert listen is not None
+    if not (_asks(settings) or settings.grpc_insecure or is_loopback(listen[0])):
+        text = "set grpc.tls with client_ca and grpc.roles, or listen on 127.0.0.1"
+        raise ListenError(f"cannot listen on {format_peer(listen)} for callers without certificates; {text}")
+
+
+def _asks(settings: Settings) -> bool:
+    """Whether callers must show a certificate."""
+    return settings.grpc_tls is not None and settings.grpc_tls.client_ca is not None
+
+
+def _callers(parts: Parts) -> Callers:
+    if not _asks(parts.settings()):
+        return Callers(None)
+    made: tuple[Sequence[GrpcRole], list[RoleRule]] | None = None
+
+    def rules() -> Sequence[RoleRule]:
+        nonlocal made
+        roles = parts.settings().grpc_roles
+        if made is None or made[0] is not roles:  # a reload brought others
+            made = roles, [RoleRule(one.name, Role(one.role), one.manager) for one in roles]
+        return made[1]
+
+    return Callers(rules)
+
+
+def _credentials(settings: Settings, warn: Callable[[str], None]) -> grpc.ServerCredentials | None:
+    files = settings.grpc_tls
+    if files is None:
+        return None
+    try:
+        return Certificates(ServerTlsFiles(files.cert, files.key, files.client_ca), warn).credentials()
+    except OSError as error:
+        raise ListenError(f"the certificates of grpc.tls cannot be used: {error}") from error
 
 
 class _Condition:

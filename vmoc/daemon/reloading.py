@@ -16,7 +16,7 @@ from vmoc.net.threads import in_thread
 from vmoc.registry import Conflict, Plan
 from vmoc.telemetry import logs
 
-LIVE: Final = frozenset({"slices", "limits", "default_controller", "vlans"})
+LIVE: Final = frozenset({"slices", "limits", "default_controller", "vlans", "grpc_roles"})
 """Settings a reload applies; the others need a restart. (Limits arrive merged into the slices.)"""
 
 
@@ -106,6 +106,7 @@ _KEYS: Final = {
     "versions": "openflow.versions",
     "grpc_listen": "grpc.listen",
     "grpc_tls": "grpc.tls",
+    "grpc_insecure": "grpc.insecure",
     "metrics_listen": "metrics.listen",
     "state_path": "state.path",
 }

@@ -205,7 +205,13 @@ class Service:
             _reachable(one, listener.port) for one, listener in zip(settings.listeners, self._listeners, strict=True)
         ]
         parts = api.Parts(
-            self.slices.book, self.rack, lambda: self.settings, self._condition, self._bug_from_anywhere, self._compute
+            book=self.slices.book,
+            rack=self.rack,
+            settings=lambda: self.settings,
+            state=self._condition,
+            bug=self._bug_from_anywhere,
+            warn=self._warn_from_anywhere,
+            compute=self._compute,
         )
         starting = api.Api(parts, listeners)
         try:
@@ -371,6 +377,10 @@ class Service:
     def _bug_from_anywhere(self, where: str, trace: str) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._bug, where, trace)
+
+    def _warn_from_anywhere(self, text: str) -> None:
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.log.warning, text)
 
     def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What asyncio would print with a traceback. Broken connections are reported by whoever had them."""

@@ -212,6 +212,51 @@ def test_grpc_certificates_are_tried_too(pki: Path) -> None:
     assert settings.tls is not None and (settings.tls.ca, settings.tls.cert) == (pki / "cert.pem", None)
 
 
+ELSEWHERE = (
+    "0.0.0.0 can be reached from elsewhere, and whoever does would be an administrator: "
+    "set grpc.tls with client_ca and grpc.roles, or grpc.insecure to on"
+)
+MUTUAL = "tls: {cert: cert.pem, key: key.pem, client_ca: cert.pem}"
+
+
+@pytest.mark.parametrize(
+    ("grpc", "expected"),
+    [
+        ("listen: 0.0.0.0:1", [("grpc.listen", ELSEWHERE)]),
+        ("listen: 0.0.0.0:1, tls: {cert: cert.pem, key: key.pem}", [("grpc.listen", ELSEWHERE)]),
+        ("listen: 'lab.localhost:1'", [("grpc.listen", ELSEWHERE.replace("0.0.0.0", "lab.localhost"))]),
+        ("listen: 127.9.9.9:1", []),
+        ("listen: '[::1]:1'", []),
+        ("listen: localhost:1", []),
+        ("listen: off", []),
+        ("listen: 0.0.0.0:1, insecure: on", []),
+        (f"listen: 0.0.0.0:1, {MUTUAL}", []),
+        (f"{MUTUAL}, roles: [{{name: a, role: am, manager: m}}, {{name: '*', role: viewer}}]", []),
+        (
+            "roles: [{name: a, role: admin}]",
+            [("grpc.roles", "need grpc.tls.client_ca, which signs the certificates they are about")],
+        ),
+        (f"{MUTUAL}, roles: [{{name: a, role: am}}]", [("grpc.roles[0]", "manager is required with role am")]),
+        (
+            f"{MUTUAL}, roles: [{{name: a, role: admin, manager: m}}]",
+            [("grpc.roles[0].manager", "manager does not go with role admin, only am")],
+        ),
+        (
+            f"{MUTUAL}, roles: [{{name: a, role: root}}]",
+            [("grpc.roles[0].role", "must be admin, am or viewer, not 'root'")],
+        ),
+        (f"{MUTUAL}, roles: [{{role: admin}}]", [("grpc.roles[0].name", "is required")]),
+    ],
+)
+def test_who_may_call_is_known_or_nobody_else_can(pki: Path, grpc: str, expected: list[tuple[str, str]]) -> None:
+    text = f"grpc: {{{grpc}}}\n"
+    if expected:
+        assert [(key, said) for _, key, said in problems(pki, text)] == expected
+    else:
+        (pki / "vmoc.yaml").write_text(text)
+        load(pki / "vmoc.yaml")
+
+
 def test_ssl_controllers_are_fine_with_a_ca(pki: Path) -> None:
     text = "openflow: {tls: {ca: cert.pem}}\n" + slices("{vlan: 3, controllers: [ssl:c:1]}")
     assert not problems(pki, text)

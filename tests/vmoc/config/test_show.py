@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.vmoc.config.test_loading import FULL, write
-from vmoc.config import Settings, load
+from vmoc.config import GrpcRole, Settings, load
 from vmoc.config.schema import Document
 from vmoc.config.show import to_document
 
@@ -20,6 +20,13 @@ def test_show_and_read_again(tmp_path: Path, text: str) -> None:
     document = to_document(settings)
     assert load(write(tmp_path, yaml.safe_dump(document))) == settings
     assert load(write(tmp_path, json.dumps(document))) == settings  # JSON is YAML
+
+
+def test_who_may_call_is_shown() -> None:
+    roles = (GrpcRole("root", "admin"), GrpcRole("am-*", "am", "m"))
+    grpc = to_document(Settings(grpc_roles=roles, grpc_insecure=True))["grpc"]
+    shown = [{"name": "root", "role": "admin"}, {"name": "am-*", "role": "am", "manager": "m"}]
+    assert grpc == {"listen": "127.0.0.1:50051", "roles": shown, "insecure": True}
 
 
 def test_every_default_is_shown() -> None:

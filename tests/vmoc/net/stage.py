@@ -238,4 +238,4 @@ def _general(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        return x509.UniformResourceIdentifier(host) if ":" in host else x509.DNSName(host)
