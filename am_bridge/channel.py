@@ -81,7 +81,7 @@ class Failure:
     code: grpc.StatusCode
     message: str
     reason: str = ""
-    """Stable name of the cause, such as ``VLAN_IN_USE``; empty when the failure is not the server's word."""
+    """Stable name of the cause, such as ``VLAN_OWNED_ELSEWHERE``; empty when the failure is not the server's word."""
     metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
     violations: tuple[tuple[str, str], ...] = ()
     """Fields of the request and what is wrong with each."""
