@@ -16,7 +16,16 @@ from mininet_scenarios import nodes, openvswitch, vmoc
 from mininet_scenarios.processes import WaitedTooLongError
 from mininet_scenarios.story import Story
 
-NAMES: Final = ("single", "two_by_two", "ring", "line", "controller_dies", "noisy_neighbour", "vlan_reuse")
+NAMES: Final = (
+    "single",
+    "two_by_two",
+    "ring",
+    "line",
+    "controller_dies",
+    "noisy_neighbour",
+    "vlan_reuse",
+    "registered",
+)
 
 
 def unavailable() -> str | None:

@@ -26,16 +26,19 @@ def segment(name: str, vlan: int, *, own: bool = False, **limits: int) -> dict[s
 
 
 class Stage:
-    """Use as a context manager; ``slices`` as in the configuration."""
+    """Use as a context manager; ``slices`` as in the configuration. ``durable``: VMOC keeps its state over a kill."""
 
-    def __init__(self, story: Story, drawing: Drawing, slices: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, story: Story, drawing: Drawing, slices: Sequence[Mapping[str, Any]], *, durable: bool = False
+    ) -> None:
         self.story = story
         self.drawing = drawing
         self._stack = contextlib.ExitStack()
         try:
             self._stack.enter_context(self._stack.enter_context(NetworkNamespace.create()).entered())
             self.ovs = self._stack.enter_context(PrivateOvs())
-            self.vmoc = self._stack.enter_context(Vmoc(self.ovs.directory, configuration(slices)))
+            self._state = {"state": {"path": str(self.ovs.directory / "vmoc.db")}} if durable else {}
+            self.vmoc = self._stack.enter_context(Vmoc(self.ovs.directory, self._configuration(slices)))
             self.network = self._stack.enter_context(Network(self.ovs, drawing, controller=("127.0.0.1", SOUTH)))
             self.ovs.wait_connected(*drawing.switches)
         except BaseException:
@@ -53,7 +56,10 @@ class Stage:
 
     def reload(self, *slices: Mapping[str, Any]) -> None:
         """Other slices from now on."""
-        self.vmoc.reload(configuration(slices))
+        self.vmoc.reload(self._configuration(slices))
+
+    def _configuration(self, slices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        return configuration(slices) | self._state
 
     def start_controller(self, app: str = "simple_switch_13") -> Process:
         """One of the experimenters' controllers, at ``NORTH``."""

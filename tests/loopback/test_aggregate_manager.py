@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
 import pytest
 
-from am_bridge.client import Attachment, Endpoint, Segment, Slice, UnreachableError, VmocClientSync
+from am_bridge.client import Attachment, Endpoint, Event, Gap, Segment, Slice, UnreachableError, VmocClientSync
 from tests.emulation import E, EmulatedController, EmulatedSwitch, VmocProcess
 from tests.emulation import wire as of
 from tests.emulation.waiting import wait_until
@@ -153,3 +155,34 @@ def test_what_the_manager_wants_meanwhile_is_made_when_vmoc_is_back(scene: Scene
     scene.controller.wait_up(presented(VLAN + 1, DPID), timeout=30)
     wait_until(lambda: not scene.switch.flows(VLAN), "the removed slice's flows to go", 30)
     assert scene.listed() == ["exp-2"]
+
+
+def test_an_end_that_is_near_is_told_and_when_it_comes_the_slice_goes(scene: Scene) -> None:
+    for part in PARTS:
+        scene.start(part)
+    scene.check_works()
+    assert scene.manager is not None
+    events = scene.manager.events(kinds=("slice",), slices=("exp-1",), resume_token="earliest")
+    near = replace(scene.slice, expire_time=time.time() + 601)  # ten minutes before the end one is told
+    assert scene.manager.put(near).result(30) is not None
+    assert names(events, "slice-expiring") == ["slice-added", "slice-changed", "slice-expiring"]
+    assert scene.manager.put(replace(near, expire_time=time.time() + 2)).result(30) is not None
+    assert names(events, "slice-expired") == ["slice-changed", "slice-removed", "slice-expired"]
+    events.close()  # type: ignore[attr-defined]
+    wait_until(lambda: not scene.switch.flows(VLAN), "the slice's flows to go", 30)
+    wait_until(lambda: not scene.controller.live(), "its controller to be let go", 30)
+    assert VLAN in scene.manager.free_vlans(dpid=DPID)
+    manager = scene.manager
+    wait_until(lambda: not manager.desired, "the manager to desire it no more", 30)
+    scene.manager.settled(30)
+    assert scene.listed() == [], "nobody puts it back"
+
+
+def names(events: Iterator[Event | Gap], last: str) -> list[str]:
+    """The names of events up to one."""
+    found: list[str] = []
+    while last not in found:
+        event = next(events)
+        assert isinstance(event, Event)
+        found.append(event.name)
+    return found

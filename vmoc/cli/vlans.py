@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import click
 
@@ -37,13 +38,13 @@ def list_(server: Server, output: str, dpid: str, everything: bool) -> None:
         ["VLAN", "STATE", "POOL", "SLICE", "ON"],
         [
             [
-                one.vlan_id,
+                numbers,
                 word(_STATES, one.state),
                 one.pool,
                 holder.slice_id if holder is not None else "",
                 "" if holder is None else list(holder.dpids) or "every switch",
             ]
-            for one in answer.vlans
+            for numbers, one in _runs(answer.vlans)
             for holder in (one.holders or [None])
         ],
         empty="no VLAN is in use or reserved",
@@ -68,6 +69,18 @@ def free(server: Server, output: str, dpid: str, pool: str, count: int | None) -
     if not numbers:
         raise click.ClickException("no VLAN is free" + (f" in pool {pool}" if pool else ""))
     click.echo(", ".join(ranges(numbers)))
+
+
+def _runs(vlans: Iterable[slices_pb2.Vlan]) -> Iterator[tuple[str, slices_pb2.Vlan]]:
+    """VLANs that nobody has, as ``1-99`` where neighbours are alike; the others one by one."""
+
+    def alike(pair: tuple[int, slices_pb2.Vlan]) -> object:
+        position, one = pair
+        return one.vlan_id if one.holders else (one.vlan_id - position, one.state, one.pool)
+
+    for _, pairs in groupby(enumerate(vlans), alike):
+        run = [one for _, one in pairs]
+        yield ranges([one.vlan_id for one in run])[0], run[0]
 
 
 def ranges(numbers: Iterable[int]) -> list[str]:

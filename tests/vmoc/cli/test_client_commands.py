@@ -311,6 +311,21 @@ def test_vlans(server: FakeServer, capsys: Captured) -> None:
     assert capsys.readouterr().err == "vmoc: no VLAN is free in pool p\n"
 
 
+def test_reserved_neighbours_are_one_line(server: FakeServer, capsys: Captured) -> None:
+    vlans = [s.Vlan(vlan_id=n, state=s.VLAN_STATE_RESERVED) for n in (1, 2, 3)]
+    vlans.append(s.Vlan(vlan_id=4, state=s.VLAN_STATE_USED, holders=[{"slice_id": "a"}]))
+    vlans += [s.Vlan(vlan_id=n, state=s.VLAN_STATE_RESERVED) for n in (5, 7)]
+    server.on("SliceService/ListVlans", lambda _: s.ListVlansResponse(vlans=vlans))
+    assert main(["vlan", "list"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [line[:2] for line in lines] == [
+        ["1-3", "reserved"],
+        ["4", "used"],
+        ["5", "reserved"],
+        ["7", "reserved"],
+    ]
+
+
 def _triangle() -> w.Topology:
     found = w.Topology(slice_ports=[{"slice_id": "alice", "vlan_id": 101, "dpid": "0x1", "ports": [1, 2]}])
     for dpid in ("0x1", "0x2"):
