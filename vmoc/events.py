@@ -47,6 +47,7 @@ class Kind(StrEnum):
     CALL = "call"  # somebody asked, through the API, to change something
     SERVER_STARTED = "server-started"
     SERVER_STOPPING = "server-stopping"
+    WORKER_LOST = "worker-lost"  # a worker process has ended, and is started again
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,15 @@ import click
 @click.option("-c", "--config", "file", type=click.Path(path_type=Path), help="Configuration; without it, defaults.")
 @click.option("--app", "apps", metavar="MODULE", multiple=True, help="An os-ken application to load too; repeatable.")
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    envvar="VMOC_WORKERS",
+    help="Processes that serve switches, each on a core of its own; 1 is a single process.",
+)
+@click.option(
     "--log-level",
     default="info",
     show_default=True,
@@ -24,7 +33,7 @@ import click
     show_default=True,
     help="auto is text on a terminal.",
 )
-def command(file: Path | None, apps: tuple[str, ...], log_level: str, log_format: str) -> int:
+def command(file: Path | None, apps: tuple[str, ...], workers: int, log_level: str, log_format: str) -> int:
     """Run the service in the foreground.
 
     SIGTERM drains and ends it, SIGHUP reads the configuration again and
@@ -38,4 +47,4 @@ def command(file: Path | None, apps: tuple[str, ...], log_level: str, log_format
 
     from vmoc.daemon import run
 
-    return run(settings, config_path=file, apps=apps, log_level=log_level, log_format=log_format)
+    return run(settings, config_path=file, apps=apps, log_level=log_level, log_format=log_format, workers=workers)

@@ -11,11 +11,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vmoc.config import Settings
 from vmoc.daemon.errors import StartError
-from vmoc.telemetry import logs
+
+if TYPE_CHECKING:
+    from vmoc.config import Settings
 
 __all__ = ["StartError", "run"]
 
@@ -26,14 +27,16 @@ def run(
     apps: Sequence[str] = (),
     log_level: str = "info",
     log_format: str = "auto",
+    workers: int = 1,
 ) -> int:
-    """Run the service in the foreground; returns the exit code.
+    """Run the service in the foreground, with more than one of the ``workers`` in processes; returns the exit code.
 
     0 after a drain, 1 when an address cannot be listened on or an application
     of ``apps`` (os-ken module names) cannot be loaded, 2 for settings that
     contradict each other or name unusable files.
     """
     from vmoc.daemon.service import Service
+    from vmoc.telemetry import logs
 
     try:
         writer = logs.configure(log_level, log_format)
@@ -42,7 +45,7 @@ def run(
         return 2
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(Service(settings, config_path, apps, writer).serve())
+            return runner.run(Service(settings, config_path, apps, writer, workers).serve())
     except StartError as exc:
         writer.close()
         for line in exc.lines:

@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from time import monotonic, time
-from typing import Final
-
-import networkx as nx
+from typing import TYPE_CHECKING, Final
 
 from vmoc.daemon.asking import PIECE, TIMEOUT, Loop, NotKnownError, Page, bad_token, no_switch, sane
 from vmoc.daemon.flowshelf import FlowShelf
@@ -36,6 +34,9 @@ from vmoc.status import (
 from vmoc.telemetry.events import EventLog
 from vmoc.telemetry.stream import EventFilter, Group, Item, StateEnd, StateItem, Stream, Subscription
 from vmoc.topology import Network, NetworkLink, NetworkSwitch, SlicePorts
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 LOOKS: Final = 256
 """Slices, segments or connections that may be passed over in one visit."""
@@ -70,7 +71,7 @@ class Rack:
         """Switches by DPID, also those that are away. Raises ``PageTokenError``."""
         deadline, view, epoch = monotonic() + timeout, self._core.view, _epoch()
         keys = self._loop.ask(view.switch_keys, deadline)
-        start = bisect_right(keys, _key_of(token)) if token else 0
+        start = bisect_right(keys, switch_of(token)) if token else 0
         wanted = keys[start : start + sane(size)]
         found: list[SwitchSummary] = []
         for at in range(0, len(wanted), SWITCHES):
@@ -100,8 +101,7 @@ class Rack:
 
     def _has_tls(self, key: Key) -> bool:
         wire = self._edge.wires.get(self._core.view.connection(key) or 0)
-        transport = wire.transport if wire is not None else None
-        return transport is not None and transport.get_extra_info("ssl_object") is not None
+        return wire is not None and wire.secured
 
     def datapaths(self, dpid: int, native_vlan: int | None = None, *, timeout: float = TIMEOUT) -> list[DatapathStatus]:
         """All virtual datapaths on a switch, by VLAN. Raises ``NotKnownError``."""
@@ -205,7 +205,7 @@ class Rack:
         timeout: float = TIMEOUT,
     ) -> Page[Connection]:
         """Connections to controllers, oldest first. Raises ``PageTokenError``, and ``NotKnownError`` for the slice."""
-        deadline, size, after = monotonic() + timeout, sane(size), _number(token)
+        deadline, size, after = monotonic() + timeout, sane(size), number_of(token)
         if slice_id is not None:
             return self._connections_of(slice_id, after, size, dpid, state, deadline)
         view, epoch = self._core.view, _epoch()
@@ -294,15 +294,18 @@ class Rack:
             for one in self._statuses(self._owners(names, deadline), deadline)
             if one.ports
         )
-        graph = self._links()
+        network = Network(tuple(switches), self._seen_links(), tuple(sorted(slices)))
+        return network if slice_id is None else network.of_slice(slice_id)
+
+    def _seen_links(self) -> tuple[NetworkLink, ...]:
+        graph, epoch = self._links(), _epoch()
         links = (
             NetworkLink(
                 source, data["source_port"], target, data["target_port"], data["since"] + epoch, data["seen"] + epoch
             )
             for source, target, data in (graph.edges(data=True) if graph is not None else ())
         )
-        network = Network(tuple(switches), tuple(sorted(links)), tuple(sorted(slices)))
-        return network if slice_id is None else network.of_slice(slice_id)
+        return tuple(sorted(links))
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -357,7 +360,8 @@ def _epoch() -> float:
     return time() - monotonic()
 
 
-def _number(token: str) -> int:
+def number_of(token: str) -> int:
+    """The number of a connection that a page token names. Raises ``PageTokenError``."""
     if not token:
         return 0
     if not (token.isascii() and token.isdecimal() and len(token) < 20):
@@ -365,9 +369,10 @@ def _number(token: str) -> int:
     return int(token)
 
 
-def _key_of(token: str) -> Key:
+def switch_of(token: str) -> Key:
+    """The switch that a page token names. Raises ``PageTokenError``."""
     dpid, _, native = token.partition(".")
     try:
-        return int(dpid, 16), _number(native)
+        return int(dpid, 16), number_of(native)
     except ValueError:
         raise bad_token() from None

@@ -8,39 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
-import resource
 import signal
 import socket
 import ssl
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 from vmoc.apps.bridge import Bridge, Key
 from vmoc.config import Listener, Settings
-from vmoc.daemon import journaling
 from vmoc.daemon.compute_metrics import ComputeCollector
 from vmoc.daemon.default_controller import Keeper, Need
+from vmoc.daemon.engine import Engine, OneProcess
 from vmoc.daemon.errors import StartError
-from vmoc.daemon.rack import Rack
+from vmoc.daemon.limits import raise_file_limit, tune_process
 from vmoc.daemon.reloading import Reloader
 from vmoc.daemon.slices import Slices
-from vmoc.daemon.watched import Watched
 from vmoc.events import Event, Kind
 from vmoc.model import Endpoint
-from vmoc.mux.core import Mux
 from vmoc.net import southbound, systemd, tls
-from vmoc.net.edge import Edge
-from vmoc.net.northbound import Dialler
 from vmoc.net.southbound import Listening
 from vmoc.net.threads import in_thread
 from vmoc.net.wire import format_peer
 from vmoc.registry import Plan
-from vmoc.store.journal import JournalFile
 from vmoc.telemetry import logs, metrics
 from vmoc.telemetry.endpoint import MetricsEndpoint
 from vmoc.telemetry.events import EventLog
@@ -51,24 +44,25 @@ DRAIN: Final = 4.0
 APPS_STOP: Final = 2.0
 API_STOP: Final = 1.0
 """Seconds for calls that are being answered."""
-# Every message makes and drops a few containers; looking for cycles after 700 of them would find none, often. And what
-# a batch of slices leaves is looked through in small pieces: packets wait meanwhile.
-GC_THRESHOLDS: Final = (5_000, 5, 200)
-SWITCH_INTERVAL: Final = 0.0002
-"""Seconds that packets wait at most for a thread of the API to let go of the interpreter (Python's default: 5 ms)."""
 
 
 class Service:
     """Everything here runs on the loop's thread unless it says otherwise."""
 
     def __init__(
-        self, settings: Settings, config_path: Path | None, apps: Sequence[str], writer: logs.LogWriter
+        self,
+        settings: Settings,
+        config_path: Path | None,
+        apps: Sequence[str],
+        writer: logs.LogWriter,
+        workers: int = 1,
     ) -> None:
         self.settings = settings
         self.log = logs.get("daemon")
         self.events = EventLog(logs.get("events"))
         self.lag = LoopLag()
         self._apps = apps
+        self._workers = workers
         self._writer = writer
         self._stop_signals = 0
         self._stopping = asyncio.Event()
@@ -77,7 +71,6 @@ class Service:
         self._endpoint: MetricsEndpoint | None = None
         self._api: Any = None
         self._compute: Any = None
-        self._journal: JournalFile | None = None
         self._multiplexer: Any = None
         self.slices = Slices(settings, report=self.events.record)
         self._need: Need
@@ -102,15 +95,16 @@ class Service:
         self._build(loop)
         self._catch_signals()  # before anybody can see a port open and take us for ready
         try:
-            self._open(self.settings)
+            client_tls = self._open(self.settings)
+            self.engine.start(client_tls, _identity(self.settings))
             self._open_api(self.settings)
+            await self._unless_stopped(self.engine.started())
         except (tls.TlsFilesError, southbound.ListenError, StartError) as exc:
             self._close_listeners()
             if self._compute is not None:
                 self._compute.close()
+            self.engine.close()
             self.slices.close()
-            if self._journal is not None:
-                self._journal.close()
             if isinstance(exc, StartError):
                 raise
             raise StartError([str(exc)], 2 if isinstance(exc, tls.TlsFilesError) else 1) from exc
@@ -125,9 +119,7 @@ class Service:
         self.watched.accepting = True
         self.events.record(Event(Kind.SERVER_STARTED, detail={"boot_id": self.rack.boot_id}))
         systemd.notify("READY=1")
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        sys.setswitchinterval(SWITCH_INTERVAL)
+        tune_process()
         try:
             await self._stopping.wait()
         finally:
@@ -139,40 +131,44 @@ class Service:
             await asyncio.gather(apps, return_exceptions=True)
         return self._exit_code
 
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for ``work``, but not when we are told to stop meanwhile."""
+        tasks = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        if tasks[0].done():
+            await tasks[0]
+
     def _build(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         loop.set_exception_handler(self._unhandled)
-        _raise_file_limit()
-        settings = self.settings
+        raise_file_limit()
         snapshot = self.slices.book.snapshot
         self._need = Need(snapshot)
-        self._journal, kept = journaling.start(settings, self.log)
-        self.core = Mux(
-            snapshot,
-            versions=settings.versions,
-            policy=settings.policy,
-            timers=settings.timers,
-            default_controller=settings.default_controller.url,
-            tap=True,
-            seed=int.from_bytes(os.urandom(8)),
-            journal=self._journal is not None,
-            kept=kept,
-        )
-        self.edge = Edge(self.core, loop, report=self.events.record, bug=self._bug)
-        self.rack = Rack(self.edge, self.core, self.events, _discovered)
-        if self._journal is not None:
-            journaling.write_anew(self._journal, self.core)
-            self.edge.use_journal(self._journal)
         self.bridge = Bridge(self._operator_send, loop.call_soon_threadsafe)
-        self.edge.use_mirror(self.bridge.sink)
-        self.slices.connect(self.edge.call, self._adopt)
-        self.watched = Watched(self.edge, self.core, self.events, self.lag, others=self._fill_in)
+        kind: Callable[..., Engine] = OneProcess
+        if self._workers > 1:
+            from vmoc.daemon.workers.crew import Crew
 
-    def _open(self, settings: Settings) -> None:
+            kind = partial(Crew, self._workers, wants_packet_ins=self._wants_packet_ins)
+        self.engine = kind(
+            loop,
+            self.settings,
+            snapshot,
+            events=self.events,
+            lag=self.lag,
+            log=self.log,
+            bug=self._bug,
+            mirror=self.bridge.sink,
+            fill_in=self._fill_in,
+        )
+        self.edge, self.rack, self.watched = self.engine.edge, self.engine.rack, self.engine.watched
+        self.slices.connect(self.edge.call, self._adopt, self.engine.told)
+
+    def _open(self, settings: Settings) -> tls.ClientTls | None:
         """Load the certificates and bind every port, before anything is accepted anywhere."""
         client_tls, server_tls = _contexts(settings)
-        self.dialler = Dialler(self.edge, client_tls)
-        self.edge.use_dialler(self.dialler)
         for wanted in settings.listeners:
             where = Listening(wanted.address, wanted.port, wanted.vlan or 0, server_tls if wanted.tls else None)
             listener = southbound.Listener(self.edge, where)
@@ -188,6 +184,7 @@ class Service:
                 healthy=self.watched.why_unhealthy,
                 ready=self.watched.why_not_ready,
             )
+        return client_tls
 
     def _open_api(self, settings: Settings) -> None:
         """Importing gRPC takes a while, which those without it need not wait."""
@@ -259,22 +256,16 @@ class Service:
         stopping = [asyncio.create_task(in_thread(self._compute.close))] if self._compute is not None else []
         self._close_listeners()
         self.lag.stop()
-        self.dialler.close()
-        self.edge.run(lambda: self.core.begin_drain(monotonic()))
+        self.engine.begin_drain()
         ending = asyncio.create_task(self._end_helpers())
-        while monotonic() < deadline - 1.0 and not self._flushed():
+        while monotonic() < deadline - 1.0 and not self.engine.flushed:
             await asyncio.sleep(0.01)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.1, deadline - monotonic())):
                 await asyncio.gather(ending, *stopping)
-        self.edge.close()
-        if self._journal is not None:
-            self._journal.close()
+        self.engine.close()
         self.events.flush()
         self.log.info("stopped")
-
-    def _flushed(self) -> bool:
-        return self.core.drained and not self.edge.lingering and not any(w.unsent() for w in self.edge.wires.values())
 
     async def _end_helpers(self) -> None:
         await self.keeper.stop()
@@ -302,11 +293,12 @@ class Service:
         while True:
             await asyncio.sleep(1.0)
             self.events.tick()
+            self.engine.tick()
 
-    def _adopt(self, plan: Plan) -> None:
+    def _adopt(self, plan: Plan, done: Callable[[], None]) -> None:
         """The slices have changed; called by the edge, which then pumps."""
         needed = bool(self._need)
-        self.core.adopt(plan.snapshot, monotonic(), (*plan.added, *plan.changed, *plan.removed))
+        self.engine.adopt(plan, done)
         self._need.follow(plan)
         if bool(self._need) != needed:
             self._need_changed.set()
@@ -326,7 +318,13 @@ class Service:
             await self._arrange()
 
     def _use_default_controller(self, endpoint: Endpoint | None) -> None:
-        self.edge.run(lambda: self.core.set_default_controller(endpoint, monotonic()))
+        self.engine.set_default_controller(endpoint)
+
+    def _operator_send(self, batch: Sequence[tuple[Key, bytes]]) -> None:
+        self.engine.operator_send(batch)
+
+    def _wants_packet_ins(self) -> bool:
+        return self.bridge.packet_ins_wanted and not self.bridge.closed
 
     async def _start_apps(self) -> None:
         """Start os-ken in its own threads. Importing it takes a second: switches are served meanwhile."""
@@ -346,14 +344,6 @@ class Service:
             if self._apps:
                 self._exit_code = 1
                 self._stopping.set()
-
-    def _operator_send(self, batch: Sequence[tuple[Key, bytes]]) -> None:
-        def send() -> None:
-            now = monotonic()
-            for key, message in batch:
-                self.core.operator_send(key, message, now)
-
-        self.edge.run(send)
 
     # ---- what the operator sees --------------------------------------------------------------------------------------
 
@@ -393,12 +383,6 @@ class Service:
             self.log.debug(str(context.get("message", "")))
 
 
-def _discovered() -> Any:
-    """The graph of links, if discovery was loaded as an application; importing it here would take a second."""
-    discovery = sys.modules.get("vmoc.apps.discovery")
-    return discovery.graph() if discovery is not None else None
-
-
 def _contexts(settings: Settings) -> tuple[tls.ClientTls | None, ssl.SSLContext | None]:
     """For ``ssl:`` controllers, and for ``tls: true`` listeners. Raises ``TlsFilesError``."""
     files = settings.tls
@@ -407,21 +391,19 @@ def _contexts(settings: Settings) -> tuple[tls.ClientTls | None, ssl.SSLContext 
         if listening:
             raise tls.TlsFilesError("a listener with tls: true needs openflow.tls (cert, key, ca)")
         return None, None
-    identity = tls.Identity(
-        str(files.cert) if files.cert else None, str(files.key) if files.key else None, str(files.ca)
-    )
+    identity = _identity(settings)
+    assert identity is not None
     return tls.ClientTls(identity), tls.server_context(identity) if listening else None
+
+
+def _identity(settings: Settings) -> tls.Identity | None:
+    files = settings.tls
+    if files is None:
+        return None
+    return tls.Identity(str(files.cert) if files.cert else None, str(files.key) if files.key else None, str(files.ca))
 
 
 def _reachable(wanted: Listener, port: int) -> str:
     """The address to give to a switch: this host's name where we listen on all of its addresses."""
     host = socket.gethostname() if wanted.address in ("0.0.0.0", "::") else wanted.address
     return format_peer((host, port))
-
-
-def _raise_file_limit() -> None:
-    """Every virtual datapath is a connection; the usual soft limit of 1024 does not carry a small rack."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -21,7 +21,7 @@ from vmoc.store import SqliteStore, StoreError
 from vmoc.telemetry import logs
 
 TOLD: Final = 2.0
-"""Seconds a change waits for the loop to have taken it up; the change is durable by then."""
+"""Seconds a change waits until it has been taken up; it is durable by then."""
 
 Hand = Callable[[Callable[[], object]], None]
 """Runs a call on the loop, from any thread (``Edge.call``)."""
@@ -38,7 +38,8 @@ class Slices:
         self._settings = settings
         self._report = report
         self._hand: Hand | None = None
-        self._adopt: Callable[[Plan], None] | None = None
+        self._adopt: Callable[[Plan, Callable[[], None]], None] | None = None
+        self._told = TOLD
         self._nearer = asyncio.Event()
         self._log = logs.get("daemon")
 
@@ -66,9 +67,12 @@ class Slices:
             raise
         self.book.on_expiry_changed(lambda: self._call_soon(self._nearer.set))
 
-    def connect(self, hand: Hand, adopt: Callable[[Plan], None]) -> None:
-        """From now on ``adopt`` gets each plan, on the loop, in order."""
-        self._hand, self._adopt = hand, adopt
+    def connect(self, hand: Hand, adopt: Callable[[Plan, Callable[[], None]], None], told: float = TOLD) -> None:
+        """From now on ``adopt`` gets each plan, on the loop, in order, and what to call when it has effect.
+
+        A change waits ``told`` seconds for that.
+        """
+        self._hand, self._adopt, self._told = hand, adopt, told
 
     def change(self, settings: Settings) -> Plan:
         """Make the file's slices those of ``settings``, unless they clash. Blocks."""
@@ -101,15 +105,16 @@ class Slices:
 
         def take() -> None:
             try:
-                adopt(plan)
-            finally:
+                adopt(plan, taken.set)
+            except BaseException:
                 taken.set()
+                raise
 
         hand(take)
 
         def wait() -> None:
             if threading.current_thread() is not threading.main_thread():  # the loop must not wait for itself
-                taken.wait(TOLD)
+                taken.wait(self._told)
 
         return wait
 

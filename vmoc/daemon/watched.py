@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from vmoc.mux.core import Mux
+from vmoc.mux.reception import Reception
 from vmoc.net.edge import Edge
 from vmoc.telemetry import metrics
 from vmoc.telemetry.events import EventLog
@@ -22,7 +23,13 @@ class Watched:
     """Reads the service from other threads, by asking the loop's."""
 
     def __init__(
-        self, edge: Edge, core: Mux, events: EventLog, lag: LoopLag, *, others: Callable[[metrics.Reading], None]
+        self,
+        edge: Edge,
+        core: Mux | Reception,
+        events: EventLog,
+        lag: LoopLag,
+        *,
+        others: Callable[[metrics.Reading], None],
     ) -> None:
         """``others`` fills in what is neither the core's nor the edge's; called on the loop."""
         self.accepting = False
@@ -36,8 +43,12 @@ class Watched:
         """The metrics of this service and process."""
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
-        registry.register(metrics.ServiceCollector(lambda: self._edge.ask(self.read).result(ANSWER), self._lag))
+        registry.register(metrics.ServiceCollector(self.gather, self._lag))
         return registry
+
+    def gather(self) -> metrics.Reading:
+        """The numbers, for another thread. Raises ``TimeoutError``."""
+        return self._edge.ask(self.read).result(ANSWER)
 
     def read(self) -> metrics.Reading:
         """On the loop's thread."""

@@ -48,6 +48,10 @@ class Reception:
         """Do what is due."""
         self._hub.clock.run(now)
 
+    def tally(self) -> tuple[dict[int, bool], dict[tuple[str, str], int]]:
+        """As ``Mux.tally``: no switch is served here, and nobody is dialled."""
+        return {}, {}
+
     # -- switches ----------------------------------------------------------------------------------
 
     def south_opened(self, cid: int, peer: str, native_vlan: int, now: float, version: int = 0) -> None:

@@ -45,6 +45,7 @@ class Welcomed:
 
     version: int
     data: bytes
+    secured: bool = False
 
 
 class SouthWire(Wire):
@@ -59,6 +60,12 @@ class SouthWire(Wire):
         self.peer = peer
         self.native_vlan = native_vlan
         self._welcomed = welcomed
+        self._secured = welcomed is not None and welcomed.secured
+
+    @property
+    def secured(self) -> bool:
+        """Whether the switch speaks TLS, here or with whoever welcomed it."""
+        return self._secured or super().secured
 
     def opened(self, transport: asyncio.Transport) -> None:
         self.cid = self.edge.register(self)

@@ -87,6 +87,11 @@ class Wire(asyncio.Protocol):
         """The connection is gone without the core having asked for it."""
         raise NotImplementedError
 
+    @property
+    def secured(self) -> bool:
+        """Whether the peer speaks TLS."""
+        return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
+
     # ---- asyncio -----------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

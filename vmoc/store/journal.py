@@ -219,8 +219,8 @@ class JournalFile:
             self.remove()
         self._failed(f"{self.path} cannot be written: {exc.strerror or exc}")
 
-    def close(self) -> None:
-        """Say that nothing follows, and see it on disk; let others have the file."""
+    def finish(self) -> None:
+        """Say that nothing follows, and see it on disk."""
         if self._fd >= 0:
             head = _BATCH.pack(_END, crc32(self._id))
             with contextlib.suppress(OSError):
@@ -228,6 +228,10 @@ class JournalFile:
                 os.fsync(self._fd)
             os.close(self._fd)
             self._fd = -1
+
+    def close(self) -> None:
+        """``finish``, and let others have the file."""
+        self.finish()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -44,6 +44,7 @@ LEVELS: Final[dict[Kind, int]] = {
     Kind.MALFORMED: logging.WARNING,
     Kind.FOREIGN_FLOW: logging.WARNING,
     Kind.SLICE_EXPIRING: logging.WARNING,
+    Kind.WORKER_LOST: logging.WARNING,
     # debug: steps on the way to something that is reported when it is reached.
     Kind.SWITCH_CONNECTED: logging.DEBUG,
     Kind.DATAPATH_STATE: logging.DEBUG,
@@ -85,6 +86,7 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.CALL: "call",
     Kind.SERVER_STARTED: "VMOC has started",
     Kind.SERVER_STOPPING: "VMOC is stopping",
+    Kind.WORKER_LOST: "a worker is gone",
 }
 
 _UNTHROTTLED: Final = frozenset(
@@ -93,6 +95,7 @@ _UNTHROTTLED: Final = frozenset(
         Kind.OPERATION_ENDED,
         Kind.SERVER_STARTED,
         Kind.SERVER_STOPPING,
+        Kind.WORKER_LOST,
         Kind.CONFIG_RELOADED,
         Kind.CONFIG_REJECTED,
         Kind.SWITCH_UP,

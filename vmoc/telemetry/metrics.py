@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Final
 
@@ -14,54 +13,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from vmoc.model import format_dpid
-from vmoc.mux.counters import Counters
 from vmoc.telemetry.lag import LoopLag
+from vmoc.telemetry.reading import Reading, read_counters
+
+__all__ = ["Reading", "ServiceCollector", "read_counters", "version_of"]
 
 SLICES: Final = 2000
 """Slices with label values of their own; the others are added up under ``_other``."""
-
-
-@dataclass(slots=True)
-class Reading:
-    """One look at the running service, taken on the loop's thread; a copy, so that it may be formatted elsewhere."""
-
-    messages_in: Mapping[str, int] = field(default_factory=dict)
-    packet_ins: int = 0
-    flow_mods: int = 0
-    packet_outs: int = 0
-    reconnects: Mapping[str, int] = field(default_factory=dict)
-    dropped_packet_ins: Mapping[str, int] = field(default_factory=dict)
-    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    malformed: Mapping[str, int] = field(default_factory=dict)
-    unrouted: Mapping[str, int] = field(default_factory=dict)
-    rate_limited: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
-    reloads: Mapping[str, int] = field(default_factory=dict)
-    slices: int = 0
-    switches: Mapping[int, bool] = field(default_factory=dict)
-    """By DPID: whether it is connected."""
-    links: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Virtual datapath connections by (slice, state)."""
-    connections: Mapping[str, int] = field(default_factory=dict)
-    unsent_bytes: Mapping[str, int] = field(default_factory=dict)
-    default_controller_restarts: int = 0
-    log_lines_lost: int = 0
-
-
-def read_counters(counters: Counters) -> Reading:
-    """A ``Reading`` with the core's totals in it; call on the loop's thread."""
-    return Reading(
-        messages_in={"south_in": counters.south_in, "north_in": counters.north_in},
-        packet_ins=counters.packet_ins,
-        flow_mods=counters.flow_mods,
-        packet_outs=counters.packet_outs,
-        reconnects=dict(counters.reconnects),
-        dropped_packet_ins=dict(counters.dropped_packet_ins),
-        refused=dict(counters.refused),
-        malformed=dict(counters.malformed),
-        unrouted=dict(counters.unrouted),
-        rate_limited=dict(counters.rate_limited),
-    )
 
 
 class ServiceCollector(Collector):
@@ -77,6 +35,10 @@ class ServiceCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric of the service."""
+        try:  # first: the lag may be somebody else's who is asked by this
+            reading: Reading | None = self._read()
+        except TimeoutError:
+            reading = None
         yield InfoMetricFamily("vmoc_build", "What is running.", value=_build())
         yield HistogramMetricFamily(
             "vmoc_loop_lag_seconds",
@@ -84,12 +46,9 @@ class ServiceCollector(Collector):
             buckets=self._lag.cumulative(),
             sum_value=self._lag.total,
         )
-        try:
-            reading = self._read()
-        except TimeoutError:
-            yield GaugeMetricFamily("vmoc_up", "Whether the event loop answers.", value=0)
+        yield GaugeMetricFamily("vmoc_up", "Whether the event loop answers.", value=float(reading is not None))
+        if reading is None:
             return
-        yield GaugeMetricFamily("vmoc_up", "Whether the event loop answers.", value=1)
         yield from _traffic(reading)
         yield from _trouble(reading)
         yield from _state(reading)

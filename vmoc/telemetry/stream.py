@@ -83,6 +83,7 @@ GROUPS: Final[dict[Group, tuple[Kind, ...]]] = {
         Kind.CALL,
         Kind.SERVER_STARTED,
         Kind.SERVER_STOPPING,
+        Kind.WORKER_LOST,
     ),
 }
 _GROUP_OF: Final = {kind: group for group, kinds in GROUPS.items() for kind in kinds}

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import networkx as nx
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +49,8 @@ class Topology:
     """
 
     def __init__(self, lifetime: float) -> None:
+        import networkx as nx  # a good part of a second, which only discovery need wait
+
         self.lifetime = lifetime
         self._graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
 
@@ -114,6 +118,8 @@ class Topology:
 
     def snapshot(self) -> nx.MultiDiGraph[int]:
         """A copy nobody can change, for other threads and for printing."""
+        import networkx as nx
+
         copy = self._graph.copy()
         for _, data in copy.nodes(data=True):
             data["ports"] = dict(data["ports"])

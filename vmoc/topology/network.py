@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from vmoc.model import format_dpid
 from vmoc.status import PortStatus
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class Network:
 
     def graph(self) -> nx.MultiDiGraph[int]:
         """Nodes are DPIDs with ``name``, ``connected``, ``ports``; edges have ``source_port``, ``target_port``."""
+        import networkx as nx
+
         made: nx.MultiDiGraph[int] = nx.MultiDiGraph()
         for switch in self.switches:
             ports = {port.number: port.name for port in switch.ports}

@@ -33,7 +33,7 @@ def test_options_reach_the_service(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "vmoc.yaml"
     file.write_text("slices: [{id: a}]")
     arguments = ["run", "-c", str(file), "--app", "my.app", "--app", "other"]
-    assert main([*arguments, "--log-level", "info,net=debug", "--log-format", "json"]) == 7
+    assert main([*arguments, "--workers", "3", "--log-level", "info,net=debug", "--log-format", "json"]) == 7
     assert service.calls == [
         (
             (load(file),),
@@ -42,6 +42,7 @@ def test_options_reach_the_service(service: Service, tmp_path: Path) -> None:
                 "apps": ("my.app", "other"),
                 "log_level": "info,net=debug",
                 "log_format": "json",
+                "workers": 3,
             },
         )
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,14 +55,17 @@ def test_each_change_is_told_on_the_loop_before_it_is_answered(tmp_path: Path) -
         slices = Slices(settings(tmp_path), report=lambda event: None)
         slices.open(loop)
         told: list[tuple[tuple[str, ...], bool]] = []
+        took: list[tuple[str, ...]] = []
 
-        def adopt(plan: Plan) -> None:
+        def adopt(plan: Plan, done: Callable[[], None]) -> None:
             told.append((plan.added, threading.get_ident() == here))
+            loop.call_later(0.02, lambda: (took.append(plan.added), done()))
 
         slices.connect(loop.call_soon_threadsafe, adopt)
         for number in range(3):
             await in_thread(slices.book.register, [api(f"s{number}", number + 1)])
             assert told[-1] == ((f"s{number}",), True) and len(told) == number + 1
+            assert took == [plan for plan, _ in told], "the answer waits for the word that it has effect"
         slices.close()
 
     play("asyncio", scene)

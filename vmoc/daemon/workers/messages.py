@@ -50,11 +50,12 @@ class Charter:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The slices differ: ``drop``, then ``put``. To be answered with ``Adopted``."""
+    """The slices differ: ``drop``, then ``put``; ``more``: the change goes on. Its end is answered with ``Adopted``."""
 
     number: int
     put: tuple[Slice, ...]
     drop: tuple[str, ...]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Handed:
 
     number: int
     peer: str
+    secured: bool
     switch: HandOver
 
 

@@ -27,7 +27,7 @@ _LEAST: Final = 0.01
 class _Home:
     worker: int
     keys: dict[Key, int] = field(default_factory=dict)
-    """Each with the number of its last hand-over; 0: known from the journal."""
+    """Each with the number of its last hand-over; 0: known by the journal."""
 
 
 @dataclass(slots=True)
@@ -77,6 +77,14 @@ class Placing:
     def report(self, worker: int, busy: float, switches: int) -> None:
         """How much of a CPU a worker uses, and how many switches are connected to it."""
         self._loads[worker] = _Load(busy, switches)
+
+    def begin(self, worker: int, known: Collection[Key]) -> None:
+        """A new ``worker`` knows these switches by its journal, and none of those that were its predecessor's."""
+        for identity, home in list(self._homes.items()):
+            if home.worker == worker:
+                del self._homes[identity]
+        for key in known:
+            self.put(key, worker)
 
     def forget(self, key: Key, worker: int, seen: int) -> None:
         """``worker`` keeps nothing of the switch; ``seen`` is the last hand-over it had got when it said so."""

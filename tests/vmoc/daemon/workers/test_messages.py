@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import pytest
 
-from vmoc.daemon.rack import BusyError, NotKnownError
+from vmoc.daemon.asking import BusyError, NotKnownError
 from vmoc.daemon.workers.messages import Asked, Changed, Handed, Happened, MessageError, Raised, pack, unpack
 from vmoc.errors import VmocError
 from vmoc.events import Event, Kind
@@ -36,7 +36,7 @@ RICH = Slice(
     "message",
     [
         Changed(3, (RICH, Slice("bob")), ("carol",)),
-        Handed(7, "198.51.100.1:4", HandOver(1, (0xAA, 101), 4, b"\4\6")),
+        Handed(7, "198.51.100.1:4", True, HandOver(1, (0xAA, 101), 4, b"\4\6")),
         Happened((Event(Kind.REFUSED, slice="a", detail={"rule": "x"}, raw=b"\1"), OperatorInput((1, 0), b"x")), 2),
         Event(Kind.SWITCH_UP),
         SwitchAppeared((1, 0), 4, b"f", (b"p",), "peer"),
