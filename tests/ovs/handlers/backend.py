@@ -19,7 +19,7 @@ from am_bridge.handlers.catalogue_file import read_catalogue
 from am_bridge.handlers.handler import Handler
 from am_bridge.handlers.spec import SliverSpec, read_spec
 from mininet_scenarios.openvswitch import PrivateOvs
-from tests.ovs.handlers.quick import QuickHandler
+from tests.ovs.handlers.quick import QuickHandler, call_module
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
 
@@ -44,6 +44,9 @@ class BackEnd(Protocol):
 
     def places(self, spec: SliverSpec, name: str) -> tuple[str, Path]:
         """A file for the test's use: its path inside the sliver, and on the host."""
+
+    def sweep(self) -> None:
+        """After a test that failed: remove all that it left."""
 
     def handler(self, config: HandlerConfig) -> Handler:
         """What runs the verbs where they need not go through Ansible, which takes a second for each."""
@@ -110,6 +113,10 @@ class Netns:
 
     def places(self, spec: SliverSpec, name: str) -> tuple[str, Path]:
         return str(self.folder / name), self.folder / name
+
+    def sweep(self) -> None:
+        parameters = {"known": [], "remove": [self.instance(name) for name in self.names]}
+        call_module(self.module, {**self.arguments, "verb": "inventory", "spec": {}, "parameters": parameters})
 
     def handler(self, config: HandlerConfig) -> Handler:
         return QuickHandler(self.module, self.arguments)

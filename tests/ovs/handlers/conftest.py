@@ -19,6 +19,8 @@ def backend(request: pytest.FixtureRequest, namespace: None, tmp_path: Path) -> 
         one = BACKENDS[request.param](ovs, tmp_path)
         yield one
         left = one.traces()
+        if left:
+            one.sweep()
     assert left == [], "something of a sliver was left"
 
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_every_verb_is_idempotent(backend: BackEnd, verbs: Verbs) -> None:
 def test_slivers_talk_inside_their_vlan_only_and_change(backend: BackEnd, verbs: Verbs) -> None:
     a, b, c = (backend.spec(name) for name in "abc")
     b = replace(b, routes=(Route("10.9.0.0/16", a.interfaces[0].addresses[0].split("/")[0]),))
+    a = replace(a, interfaces=(replace(a.interfaces[0], mac="02:aa:00:00:00:01", mtu=1400),))
     c = replace(c, interfaces=(replace(c.interfaces[0], vlan=102),))
     for spec in (a, b, c):
         assert verbs.create(spec).state is SliverState.READY
@@ -92,7 +94,15 @@ def test_slivers_talk_inside_their_vlan_only_and_change(backend: BackEnd, verbs:
     with pytest.raises(AssertionError):
         backend.execute(c, "ping", "-c1", "-W1", target)
     assert "10.9.0.0/16 via" in backend.execute(b, "ip", "route")
+    link = backend.execute(a, "ip", "link", "show", "eth1")
+    assert "02:aa:00:00:00:01" in link and "mtu 1400" in link
     # A transfer larger than a segment: checksums that nobody filled in would hang it.
+    inside, outside = backend.places(a, "payload")
+    outside.write_bytes(bytes(range(256)) * 8192)
+    outside.chmod(0o644)
+    backend.execute(a, "busybox", "httpd", "-p", "8000", "-h", str(Path(inside).parent))
+    fetch = f"printf 'GET /payload HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 20 {target} 8000 | busybox tail -c 2097152"
+    assert backend.execute(b, "sh", "-c", f"{fetch} | md5sum").split()[0] == md5(outside.read_bytes()).hexdigest()
     wanted = replace(c, interfaces=(replace(c.interfaces[0], vlan=101), Nic("eth2", 103, addresses=("10.3.0.1/24",))))
     degraded = verbs.probe(wanted)
     assert degraded.state is SliverState.DEGRADED and len(degraded.problems) == 2

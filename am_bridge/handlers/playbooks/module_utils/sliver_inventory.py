@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.container_limits import Group, hierarchies
 from ansible.module_utils.netns_published import STATES
 from ansible.module_utils.sliver_name import name_instance
 from ansible.module_utils.sliver_namespace import ETC, Sliver
@@ -45,7 +46,8 @@ def take_inventory(module: AnsibleModule, kind: type[Sliver]) -> None:
 def find_instances(blank: Sliver) -> list[str]:
     """Names of the instances of that kind, halves of them included; without a kind they are counted as namespaces."""
     names: set[str] = set()
-    for folder in ("/run/netns", ETC, STATES):
+    groups = [os.path.join(root, "vmoc") for root, *_ in hierarchies()]
+    for folder in ("/run/netns", ETC, STATES, *groups):
         with suppress(FileNotFoundError):
             names |= {name for name in os.listdir(folder) if NAME.fullmatch(name)}
     rows = blank.table("Port", "external_ids", "external_ids!={}")
@@ -61,4 +63,4 @@ def kind_of(name: str) -> str:
     """What made an instance; "" when that is not written down."""
     with suppress(OSError), open(os.path.join(STATES, name, "kind")) as file:
         return file.read().strip()
-    return ""
+    return "container" if Group(name).left() else ""

@@ -59,15 +59,16 @@ class Sliver:
         status, out, _ = self.module.run_command(list(argv), environ_update=self.environment)
         return out if status == 0 else ""
 
-    def change(self, *argv: str, data: str | None = None) -> None:
-        """Run a command that changes something; in check mode only say that it would."""
+    def change(self, *argv: str, data: str | None = None, hint: str = "") -> None:
+        """Run a command that changes something; in check mode only say that it would. ``hint``: why it may fail."""
         self.changed = True
         if self.module.check_mode:
             return
         status, out, err = self.module.run_command(list(argv), data=data, environ_update=self.environment)
         if status != 0:
             text = (err or out).strip().splitlines()
-            self.fail(f"{' '.join(argv[:6])}: {text[-1] if text else 'failed'}", status)
+            reason = " ".join([text[-1] if text else "failed", hint]).strip()
+            self.fail(f"{' '.join(argv[:6])}: {reason}", status)
 
     def fail(self, message: str, rc: int = 1) -> None:
         self.module.fail_json(msg=message, rc=rc)
@@ -189,7 +190,7 @@ class Sliver:
             inner = f"{name}.{nic['vlan']}"
             if inner not in self.links():
                 words = ("ip", "-n", self.name, "link", "add", "link", name, "name", inner)
-                self.change(*words, "type", "vlan", "id", str(nic["vlan"]))
+                self.change(*words, "type", "vlan", "id", str(nic["vlan"]), hint="does the kernel have 8021q?")
                 self.change("ip", "-n", self.name, "link", "set", inner, "up")
             name, link = inner, self.links().get(inner, {})
         have = addresses_of(link)
