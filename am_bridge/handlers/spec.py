@@ -164,7 +164,7 @@ def read_spec(document: object) -> SliverSpec:
 def find_problems(spec: SliverSpec) -> Iterator[tuple[str, str]]:
     """What is wrong with the values: (path, sentence)."""
     yield from _form("slice_id", spec.slice_id, _SLICE, "1 to 128 of A-Z a-z 0-9 . _ : + -")
-    yield from _form("sliver_id", spec.sliver_id, _NAME, "a name of a-z 0-9 -, up to 63, starting with a letter")
+    yield from _form("sliver_id", spec.sliver_id, _SLICE, "1 to 128 of A-Z a-z 0-9 . _ : + -")
     yield from _form("resource_type", spec.resource_type, _TYPE, "a resource type such as VM")
     for name in ("model", "image"):
         yield from _form(name, getattr(spec, name), _WORD, "one word of letters, digits and . _ : / + @ -", empty=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import ipaddress
 import os
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -43,6 +45,8 @@ def act(module: AnsibleModule, sliver: Sliver) -> None:
         sliver.ensure_routes()  # they went with the links
     if verb in ("add_keys", "remove_keys"):
         sliver.change_keys(module.params["parameters"], verb == "add_keys")
+    if verb == "ping":
+        facts["ping"] = ping(module, sliver)
     if verb == "cpuinfo":
         facts["cpuinfo"] = {"cpus": sorted(os.sched_getaffinity(0)), "processes": sliver.count_processes()}
     if verb == "numainfo":
@@ -52,6 +56,25 @@ def act(module: AnsibleModule, sliver: Sliver) -> None:
     result["facts"] = dict(result.get("facts", {}), **facts)
     result["changed"] = sliver.changed
     answer(module, sliver, result)
+
+
+def ping(module: AnsibleModule, sliver: Sliver) -> dict[str, Any]:
+    """Whether an address answers, asked from inside: ``{sent, received}``."""
+    parameters = module.params["parameters"]
+    try:
+        address, count = str(ipaddress.ip_address(parameters.get("address", ""))), int(parameters.get("count", 3))
+    except (TypeError, ValueError):
+        address, count = "", 0
+    if not 1 <= count <= 20:
+        module.fail_json(msg="ping needs an address, and a count of 1 to 20 if any")
+    words = ["ip", "netns", "exec", sliver.name, "ping", "-n", "-q", "-i", "0.2", "-W", "1", "-c", str(count), address]
+    status, out, err = module.run_command(words)
+    found = re.search(r"(\d+) packets transmitted, (\d+)", out)
+    if found is None:
+        text = (err or out).strip().splitlines()
+        module.fail_json(msg=f"ping: {text[-1] if text else 'it cannot be run'}", rc=status or 1)
+        return {}  # not reached: fail_json ends the module
+    return {"address": address, "sent": int(found[1]), "received": int(found[2])}
 
 
 def answer(module: AnsibleModule, sliver: Sliver, result: dict[str, Any]) -> None:
