@@ -125,7 +125,9 @@ SERVER_DRAINING = _reason("SERVER_DRAINING", StatusCode.UNAVAILABLE, "the server
 STORE_FAILED = _reason("STORE_FAILED", StatusCode.UNAVAILABLE, "the server cannot write its state; nothing was changed")
 ACTION_UNSUPPORTED = _reason("ACTION_UNSUPPORTED", StatusCode.UNIMPLEMENTED, "the handler does not offer that")
 NOT_LEARNT = _reason(
-    "NOT_LEARNT", StatusCode.UNIMPLEMENTED, "this server learns no hosts; ask for a VLAN or a port, or list slivers"
+    "NOT_LEARNT",
+    StatusCode.UNIMPLEMENTED,
+    "no sliver has that address, and traffic is not learnt from; ask for a VLAN or a port",
 )
 HANDLER_FAILED = _reason("HANDLER_FAILED", StatusCode.INTERNAL, "the handler failed")
 BUG = _reason("BUG", StatusCode.INTERNAL, "the server failed to answer; its log has more")

@@ -15,9 +15,14 @@ from am_bridge import fields as read
 from am_bridge.call import Call
 from am_bridge.convert import Asked, slice_message
 from am_bridge.fieldmask import apply_mask
+from am_bridge.fields import to_timestamp
+from am_bridge.handlers.handler import NicStatus
+from am_bridge.handlers.operations import Sliver
 from am_bridge.once import once_of
 from am_bridge.paging import PageTokens, page_size
 from am_bridge.refusals import refusal
+from am_bridge.services.sliver_access import entry_of, is_in
+from am_bridge.services.sliver_owners import Subject, find_cards
 from am_bridge.services.told import slice_status_message
 from am_bridge.services.vlans import POOL, list_vlans
 from am_bridge.status import ApiError
@@ -64,8 +69,10 @@ class SliceService:
         tokens: PageTokens,
         defaults: Callable[[], Limits],
         wall: Callable[[], float] = time.time,
+        slivers: Callable[[], Iterable[Sliver]] = lambda: (),
     ) -> None:
         self._book = book
+        self._slivers = slivers
         self._rack = rack
         self._tokens = tokens
         self._defaults = defaults
@@ -282,11 +289,12 @@ class SliceService:
         return list_vlans(self._book, request, call.caller, self._tokens)
 
     def LookupOwner(self, request: m.LookupOwnerRequest, call: Call) -> m.LookupOwnerResponse:
-        """Who has a VLAN or a port."""
+        """Who has a VLAN, a port or an address; of ports and addresses also which sliver, as its handler last said."""
         problems = Violations()
         dpid = read.read_dpid(request.dpid, "dpid", problems) if request.dpid else None
         vlan: int | None = None
         port: int | None = None
+        mac = address = ""
         match request.WhichOneof("subject"):
             case "vlan_id":
                 vlan = read.read_vlan(request.vlan_id, "vlan_id", problems)
@@ -297,18 +305,40 @@ class SliceService:
                     problems.add("dpid", "must be that of the port, or absent")
                 dpid = on
             case "mac_address":
-                read.read_mac(request.mac_address, "mac_address", problems)
+                mac = read.read_mac(request.mac_address, "mac_address", problems)
             case "ip_address":
-                read.read_ip(request.ip_address, "ip_address", problems)
+                address = read.read_ip(request.ip_address, "ip_address", problems)
             case _:
                 problems.add("vlan_id", "must be given, or port")
         problems.check()
-        if vlan is None and port is None:
-            raise ApiError(reasons.NOT_LEARNT)
         response = m.LookupOwnerResponse()
+        if vlan is None:
+            subject = Subject(dpid=dpid, port=port or 0, mac=mac, address=address)
+            for sliver, card in find_cards(self._slivers(), subject):
+                response.owners.extend(self._sliver_owner(sliver, card, call))
+        if vlan is None and port is None:
+            if not response.owners:
+                raise ApiError(reasons.NOT_LEARNT)
+            return response
         for owner in self._rack.lookup_owner(vlan, dpid, port, timeout=call.left):
             response.owners.extend(self._owner_message(owner, port, call))
         return response
+
+    def _sliver_owner(self, sliver: Sliver, card: NicStatus, call: Call) -> Iterable[m.ResourceOwner]:
+        entry = entry_of(self._book, sliver.spec.slice_id)
+        if entry is None or not is_in(entry, sliver) or not call.caller.may_know(entry.slice.manager):
+            return
+        yield m.ResourceOwner(
+            slice_id=sliver.spec.slice_id,
+            manager=entry.slice.manager,
+            owner=entry.slice.owner,
+            vlan_id=card.vlan,
+            dpid=card.dpid,
+            port=max(0, card.port),
+            sliver_id=sliver.spec.sliver_id,
+            evidence=m.OWNER_EVIDENCE_SLIVER,
+            last_seen_time=to_timestamp(sliver.probe_time) if sliver.probe_time else None,
+        )
 
     def _owner_message(self, owner: Owner, port: int | None, call: Call) -> Iterable[m.ResourceOwner]:
         try:

@@ -14,6 +14,7 @@ import pytest
 from am_bridge import reasons
 from am_bridge.auth import Callers
 from am_bridge.gate import Hooks
+from am_bridge.handlers.operations import Sliver
 from am_bridge.paging import PageTokens
 from am_bridge.server import ApiServer, Served
 from am_bridge.services.events import EventService
@@ -204,9 +205,13 @@ class Api:
         self.switches = switches_pb2_grpc.SwitchServiceStub(self.channel)
         self.events = events_pb2_grpc.EventServiceStub(self.channel)
 
+    def known_slivers(self) -> Iterable[Sliver]:
+        """What there is of slivers: none here."""
+        return ()
+
     def services(self) -> list[Served]:
         book, rack, tokens = self.book, self.rack, self.tokens
-        slices = SliceService(book, rack, tokens, Limits, wall=lambda: self.now)
+        slices = SliceService(book, rack, tokens, Limits, lambda: self.now, self.known_slivers)
         events = EventService(book, rack, summarise, lambda: self.now, self.heartbeat)
         info = ServerService(Identity("1", "boot", NOW, ["1.3"], [], 1 << 20), Condition(), lambda: self.now)
         return [

@@ -7,40 +7,37 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import click
 
 from vmoc.cli.document import word
+from vmoc.cli.findings import Finding
 from vmoc.cli.server import CallFailedError, Server, server_options
+from vmoc.cli.synthetic import Rehearsal
 from vmoc.cli.tables import output_option, show_document
 from vmoc.config import ConfigError, Settings, load
 from vmoc.v1 import resources_pb2 as r
 from vmoc.v1 import server_pb2, server_pb2_grpc, switches_pb2, switches_pb2_grpc
 
-Verdict = Literal["ok", "warning", "problem"]
 FEW_FILES: Final = 4096
 LITTLE_SPACE: Final = 256 << 20
 _MARKS: Final = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    verdict: Verdict
-    subject: str
-    text: str
-    advice: str = ""
 
 
 @click.command("doctor")
 @server_options
 @output_option
 @click.option("-c", "--config", "file", type=click.Path(path_type=Path), help="The configuration to look at.")
-def command(server: Server, output: str, file: Path | None) -> int:
+@click.option(
+    "--synthetic",
+    is_flag=True,
+    help="Also make a slice with two slivers, let them ping each other, and remove it all. Safe on a rack in use.",
+)
+@click.option("--synthetic-type", default="netns", show_default=True, metavar="TYPE", help="What these slivers are.")
+def command(server: Server, output: str, file: Path | None, synthetic: bool, synthetic_type: str) -> int:
     """Look for what is wrong, here and in the service.
 
     The configuration, this machine, and the running service: one line for
@@ -63,6 +60,10 @@ def command(server: Server, output: str, file: Path | None) -> int:
         findings.extend(_tls(settings))
     findings.extend(_machine())
     findings.extend(service)
+    if synthetic and running:
+        findings.extend(Rehearsal(server, synthetic_type).play())
+    elif synthetic:
+        findings.append(Finding("problem", "synthetic slice", "the service does not answer", "start it: vmoc run"))
     if output != "table":
         show_document(output, [asdict(one) for one in findings])
     else:

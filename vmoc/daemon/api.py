@@ -82,7 +82,13 @@ class Api:
             Served(
                 "vmoc.v1.SliceService",
                 slices_pb2_grpc.add_SliceServiceServicer_to_server,
-                SliceService(parts.book, parts.rack, tokens, lambda: parts.settings().limits),
+                SliceService(
+                    parts.book,
+                    parts.rack,
+                    tokens,
+                    lambda: parts.settings().limits,
+                    slivers=parts.compute.processor.slivers,
+                ),
             ),
             Served("vmoc.v1.SliverService", slivers_pb2_grpc.add_SliverServiceServicer_to_server, slivers),
             Served("google.longrunning.Operations", operations_pb2_grpc.add_OperationsServicer_to_server, operations),

@@ -4,90 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.longrunning import operations_pb2 as lro
-from google.longrunning import operations_pb2_grpc
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import ParseDict
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from am_bridge.auth import Caller, Callers, Role
 from am_bridge.handlers.handler import FailureKind, HandlerResult, NicStatus, SliverState
-from am_bridge.handlers.journal import SqliteJournal
-from am_bridge.handlers.processor import Processor
-from am_bridge.handlers.sweeper import Sweeper
-from am_bridge.server import Served
-from am_bridge.services.operations import Operations
-from am_bridge.services.sliver_access import acceptance, fate_of, occupants
-from am_bridge.services.slivers import SliverService
 from am_bridge.status import from_status
-from tests.am_bridge.api import NOW, Api, refused
-from tests.am_bridge.handlers.scripted import WAIT, Gate, ScriptedHandler, catalogue, fail
-from vmoc.v1 import resources_pb2, slices_pb2, slivers_pb2_grpc
+from tests.am_bridge.api import NOW, refused
+from tests.am_bridge.handlers.scripted import WAIT, Gate, fail
+from tests.am_bridge.sliver_api import SliverApi, metadata, result, sliver, spec
+from vmoc.v1 import resources_pb2, slices_pb2
 from vmoc.v1 import slivers_pb2 as v
 
 READY = HandlerResult(SliverState.READY, instance="i-1")
 SPEC = "sliver.spec"
 CARD = {"name": "e", "network": "n"}
-
-
-class SliverApi(Api):
-    """The API with slivers; ``caller`` is whoever calls."""
-
-    def __init__(self) -> None:
-        self.handler = ScriptedHandler()
-        self.caller: Caller | None = Caller("root", Role.ADMIN)
-        callers = Callers(None)
-        callers.identify = lambda peer: self.caller  # type: ignore[method-assign]
-        super().__init__(callers=callers)
-        self.slivers = slivers_pb2_grpc.SliverServiceStub(self.channel)
-        self.operations = operations_pb2_grpc.OperationsStub(self.channel)
-
-    def services(self) -> list[Served]:
-        self.processor = Processor(
-            catalogue(),
-            SqliteJournal(":memory:"),
-            {"scripted": lambda config: self.handler},
-            clock=lambda: self.now,
-            jitter=lambda: -0.999,
-            accept=acceptance(self.book),
-        )
-        self.processor.start()
-        self.book.use_occupants(lambda: occupants(self.processor.slivers))
-        self.sweeper = Sweeper(self.processor, fate_of(self.book), clock=lambda: self.now)
-        operations = Operations(self.processor, self.tokens, wall=lambda: self.now)
-        slivers = SliverService(self.processor, self.book, self.tokens, operations, wall=lambda: self.now)
-        add = slivers_pb2_grpc.add_SliverServiceServicer_to_server
-        return [
-            *super().services(),
-            Served("vmoc.v1.SliverService", add, slivers),
-            Served("google.longrunning.Operations", operations_pb2_grpc.add_OperationsServicer_to_server, operations),
-        ]
-
-    def close(self) -> None:
-        super().close()
-        self.processor.close()
-
-    def become(self, manager: str, name: str = "") -> None:
-        self.caller = Caller(name or manager, Role.AM, manager)
-
-    def create(self, sliver_id: str = "vm1", slice_id: str = "one", **more: Any) -> lro.Operation:
-        return self.slivers.CreateSliver(v.CreateSliverRequest(sliver=sliver(sliver_id, slice_id), **more))
-
-    def wait(self, operation: lro.Operation) -> lro.Operation:
-        found = self.operations.WaitOperation(
-            lro.WaitOperationRequest(name=operation.name, timeout=Duration(seconds=int(WAIT)))
-        )
-        assert found.done
-        return found
-
-    def get(self, sliver_id: str = "vm1") -> v.Sliver:
-        return self.slivers.GetSliver(v.GetSliverRequest(sliver_id=sliver_id))
 
 
 @pytest.fixture
@@ -97,27 +34,6 @@ def api() -> Iterator[SliverApi]:
     running.register("two", 102, manager="am2")
     yield running
     running.close()
-
-
-def spec(**values: Any) -> Struct:
-    return ParseDict(values, Struct())
-
-
-def sliver(sliver_id: str = "vm1", slice_id: str = "one", **values: Any) -> v.Sliver:
-    values.setdefault("spec", spec(interfaces=[{"name": "eth1", "vlan": 101 if slice_id == "one" else 102}], vcpus=2))
-    return v.Sliver(sliver_id=sliver_id, slice_id=slice_id, resource_type="Scripted", **values)
-
-
-def result(operation: lro.Operation, kind: type[Any] = v.Sliver) -> Any:
-    found = kind()
-    assert operation.response.Unpack(found), operation
-    return found
-
-
-def metadata(operation: lro.Operation) -> v.OperationMetadata:
-    found = v.OperationMetadata()
-    assert operation.metadata.Unpack(found)
-    return found
 
 
 def test_a_life_from_create_to_delete(api: SliverApi) -> None:
@@ -365,7 +281,7 @@ def test_pages(api: SliverApi) -> None:
 
 
 def test_handlers_and_hosts_are_told(api: SliverApi) -> None:
-    (one,) = api.slivers.ListHandlers(v.ListHandlersRequest()).handlers
+    _, one = api.slivers.ListHandlers(v.ListHandlersRequest()).handlers
     assert one.resource_type == "Scripted" and [action.name for action in one.actions] == ["reboot"]
     assert one.spec_schema["properties"]["vcpus"]["type"] == "integer"
     assert one.spec_schema["properties"]["properties"]["properties"]["colour"]["enum"][0] == "red"
@@ -384,7 +300,7 @@ def test_slivers_go_with_their_slice_and_at_their_time(api: SliverApi) -> None:
     assert len(api.processor.slivers()) == 2
     api.now += 61
     api.sweeper.sweep()
-    assert settle(api) == ["vm1"]
+    assert api.settle() == ["vm1"]
     api.book.unregister(["one"])
     with refused("VLAN_TAINTED") as found:
         api.register("three", 101)
@@ -395,7 +311,7 @@ def test_slivers_go_with_their_slice_and_at_their_time(api: SliverApi) -> None:
     with refused("SLIVER_NOT_FOUND"):
         api.get()
     api.sweeper.sweep()
-    assert settle(api) == []
+    assert api.settle() == []
     api.register("three", 101)
 
 
@@ -429,15 +345,9 @@ def test_a_card_goes_when_its_vlan_does(api: SliverApi) -> None:
     api.wait(api.slivers.CreateSliver(v.CreateSliverRequest(sliver=sliver(spec=both))))
     api.register("one", 103, manager="am1")
     api.sweeper.sweep()
-    settle(api)
+    api.settle()
     assert [card.name for card in api.processor.find("vm1").spec.interfaces] == ["eth2"]
     assert api.handler.verbs() == ["create", "modify"]
-
-
-def settle(api: SliverApi) -> list[str]:
-    for operation in api.processor.running():
-        api.processor.wait(operation.id, WAIT)
-    return [one.spec.sliver_id for one in api.processor.slivers()]
 
 
 def unregister(slice_id: str) -> Any:
@@ -447,3 +357,48 @@ def unregister(slice_id: str) -> Any:
 def attached(slice_id: str, vlan: int, dpid: str) -> Any:
     segment = resources_pb2.Segment(vlan_id=vlan, attachments=[resources_pb2.Attachment(dpid=dpid)])
     return slices_pb2.RegisterSliceRequest(slice=resources_pb2.Slice(slice_id=slice_id, segments=[segment]))
+
+
+def test_an_owner_is_found_by_what_handlers_said_of_its_cards(api: SliverApi) -> None:
+    cards = (NicStatus("eth1", "02:00:00:00:00:01", 101, "0x000000000000000a", 7, ("10.0.0.1/24",)),)
+    api.handler.steps = {"create": [lambda run: HandlerResult(SliverState.READY, "i", cards)]}
+    api.wait(api.create())
+
+    def look(**subject: Any) -> list[tuple[str, str, int]]:
+        request = ParseDict(subject, slices_pb2.LookupOwnerRequest())
+        return [(one.sliver_id, one.dpid, one.port) for one in api.slices.LookupOwner(request).owners if one.sliver_id]
+
+    found = [("vm1", "0x000000000000000a", 7)]
+    assert look(mac_address="02:00:00:00:00:01") == look(ip_address="10.0.0.1") == found
+    assert look(port={"dpid": "0xa", "port": 7}) == found and look(port={"dpid": "0xb", "port": 7}) == []
+    for nobody in ({"ip_address": "10.0.0.2"}, {"mac_address": "02:00:00:00:00:02"}):
+        with refused("NOT_LEARNT"):
+            look(**nobody)
+    api.become("am2")
+    with refused("NOT_LEARNT"):
+        look(ip_address="10.0.0.1")
+
+
+def test_a_console_is_read_and_followed(api: SliverApi, tmp_path: Path) -> None:
+    path = tmp_path / "console.log"
+    path.write_bytes(b"before\nnow\n")
+    facts = {"console": str(path)}
+    api.handler.steps = {"create": [lambda run: HandlerResult(SliverState.READY, "i", facts=facts)]}
+    api.wait(api.create())
+    whole = v.StreamConsoleRequest(sliver_id="vm1", tail_bytes=1 << 20)
+    assert b"".join(one.data for one in api.slivers.StreamConsole(whole)) == b"before\nnow\n"
+    stream = api.slivers.StreamConsole(v.StreamConsoleRequest(sliver_id="vm1", tail_bytes=4, follow=True))
+    assert next(stream).data == b"now\n"
+    with path.open("ab") as file:
+        file.write(b"later\n")
+    assert next(stream).data == b"later\n"
+    stream.cancel()
+    with refused("FIELD_INVALID"):
+        list(api.slivers.StreamConsole(v.StreamConsoleRequest(sliver_id="vm1", tail_bytes=-1)))
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+    with refused("ACTION_UNSUPPORTED"):
+        list(api.slivers.StreamConsole(whole))
+    api.become("am2")
+    with refused("NOT_OWNER"):
+        list(api.slivers.StreamConsole(whole))
