@@ -287,7 +287,7 @@ class VmocClient:
                     self._core.doubt()
                     self._wake.set()
                 elif answer.event.WhichOneof("detail") == "slice":
-                    self._noticed(answer.event.slice)
+                    self._noticed(answer.event)
         except ClientError as error:
             _LOG.warning("no events from %s, so others' changes are noticed late: %s", self._address, error)
             self._audit = min(self._audit, _BLIND_AUDIT)
@@ -300,11 +300,17 @@ class VmocClient:
             self._wake.set()
         self._watching.set()
 
-    def _noticed(self, told: events_pb2.SliceEvent) -> None:
-        if told.slice.manager != self._core.manager or told.change == resources_pb2.CHANGE_KIND_UNSPECIFIED:
+    def _noticed(self, event: events_pb2.Event) -> None:
+        told = event.slice
+        if told.change == resources_pb2.CHANGE_KIND_UNSPECIFIED:
             return
-        gone = told.change == resources_pb2.CHANGE_KIND_REMOVED
-        self._core.noticed(told.slice.slice_id, None if gone else slice_of(told.slice))
+        if told.change == resources_pb2.CHANGE_KIND_REMOVED:
+            self._core.noticed(event.slice_id, None)  # of a slice that is gone only the id is told
+        elif not told.HasField("slice"):
+            self._core.suspect(event.slice_id)  # too large for an event
+        else:
+            ours = told.slice.manager == self._core.manager
+            self._core.noticed(event.slice_id, slice_of(told.slice) if ours else None)
         self._wake.set()
 
     def _deliver(self) -> None:

@@ -176,6 +176,10 @@ class Reconciler:
         if (actual is None) != (want is None) or (actual and want and not same_slice(actual, want)):
             self._suspects[slice_id] = None
 
+    def suspect(self, slice_id: str) -> None:
+        """Something became of a slice, perhaps one of this manager's; it is looked at."""
+        self._suspects[slice_id] = None
+
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def next(self, now: float) -> Step | float | None:

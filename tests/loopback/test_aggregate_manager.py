@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,9 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from am_bridge.client import Attachment, Endpoint, Event, Gap, Segment, Slice, UnreachableError, VmocClientSync
+from am_bridge.client import (
+    Attachment,
+    Drifted,
+    DriftKind,
+    Endpoint,
+    Event,
+    Gap,
+    Report,
+    Segment,
+    Slice,
+    UnreachableError,
+    VmocClientSync,
+)
 from tests.emulation import E, EmulatedController, EmulatedSwitch, VmocProcess
 from tests.emulation import wire as of
+from tests.emulation.process import vmoc_command
 from tests.emulation.waiting import wait_until
 from tests.loopback.scene import presented
 
@@ -31,6 +45,7 @@ class Scene:
         self.controller = EmulatedController(version)
         self.controller.stop()  # its address stays
         self.manager: VmocClientSync | None = None
+        self.drifts: list[DriftKind] = []
         where = Endpoint("tcp", *self.controller.there)
         segment = Segment(VLAN, (where,), attachments=(Attachment(DPID, frozenset((1, 2))),))
         self.slice = Slice("exp-1", (segment,), manager="am", owner="alice")
@@ -40,7 +55,11 @@ class Scene:
         match part:
             case "manager":
                 self.manager = VmocClientSync(
-                    self.vmoc.config["grpc"]["listen"], manager="am", desired=[self.slice], longest_wait=0.5
+                    self.vmoc.config["grpc"]["listen"],
+                    manager="am",
+                    desired=[self.slice],
+                    longest_wait=0.5,
+                    on_report=self.report,
                 )
                 self.manager.__enter__()
             case "vmoc":
@@ -49,6 +68,11 @@ class Scene:
                 self.switch.start()
             case "controller":
                 self.controller.listen()
+
+    def report(self, report: Report) -> None:
+        """What the manager's client tells."""
+        if isinstance(report, Drifted):
+            self.drifts.append(report.kind)
 
     def kill(self, part: str) -> None:
         """End it without a farewell."""
@@ -155,6 +179,16 @@ def test_what_the_manager_wants_meanwhile_is_made_when_vmoc_is_back(scene: Scene
     scene.controller.wait_up(presented(VLAN + 1, DPID), timeout=30)
     wait_until(lambda: not scene.switch.flows(VLAN), "the removed slice's flows to go", 30)
     assert scene.listed() == ["exp-2"]
+
+
+def test_what_an_operator_takes_away_is_put_back(scene: Scene) -> None:
+    for part in PARTS:
+        scene.start(part)
+    scene.check_works()
+    command = [*vmoc_command(), "slice", "unregister", "exp-1", "--server", scene.vmoc.config["grpc"]["listen"]]
+    subprocess.run(command, check=True, timeout=30, capture_output=True)
+    wait_until(lambda: DriftKind.REMOVED in scene.drifts, "the manager to notice", 30)
+    scene.check_works()
 
 
 def test_an_end_that_is_near_is_told_and_when_it_comes_the_slice_goes(scene: Scene) -> None:

@@ -65,12 +65,14 @@ class StandIn:
             for stream in self.streams:
                 stream.put(answer)
 
-    def slice_event(self, change: int, one: Slice) -> None:
+    def slice_event(self, change: int, one: Slice, *, large: bool = False) -> None:
+        """As the server tells it: of a slice that is gone, or ``large``, only the id."""
+        bare = large or change == resources_pb2.CHANGE_KIND_REMOVED
         self.tell(
             kind=events_pb2.EVENT_KIND_SLICE,
             name="slice-changed",
             slice_id=one.id,
-            slice=events_pb2.SliceEvent(change=change, slice=slice_message(one)),
+            slice=events_pb2.SliceEvent(change=change, slice=None if bare else slice_message(one)),
         )
 
     def cut(self, how: Any = END) -> None:

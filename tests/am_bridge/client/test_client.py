@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -202,6 +203,31 @@ def test_a_slice_somebody_else_removed_is_noticed_by_its_event(stand_in: StandIn
     run(story())
     assert Drifted("a", DriftKind.REMOVED, None, restored=True) in reports
     assert [request.slice_id for request in stand_in.requests(slices_pb2.GetSliceRequest)] == ["a"]
+
+
+def test_a_slice_too_large_for_its_event_is_looked_at(stand_in: StandIn) -> None:
+    async def story() -> None:
+        async with VmocClient(stand_in.address, desired=[A, B], **QUICK) as client:
+            await client.settled(5)
+            await until(stand_in.streaming.is_set)
+            stand_in.server.slices["a"] = replace(A, owner="somebody")
+            stand_in.slice_event(resources_pb2.CHANGE_KIND_CHANGED, A, large=True)
+            await until(lambda: stand_in.server.slices["a"].owner == A.owner)
+
+    run(story())
+    assert [request.slice_id for request in stand_in.requests(slices_pb2.GetSliceRequest)] == ["a"]
+
+
+def test_a_slice_given_to_another_manager_is_noticed(stand_in: StandIn) -> None:
+    async def story() -> None:
+        async with VmocClient(stand_in.address, desired=[A, B], **QUICK) as client:
+            await client.settled(5)
+            await until(stand_in.streaming.is_set)
+            stand_in.server.slices["a"] = replace(A, manager="other")
+            stand_in.slice_event(resources_pb2.CHANGE_KIND_CHANGED, stand_in.server.slices["a"])
+            await until(lambda: bool(stand_in.requests(slices_pb2.GetSliceRequest)))
+
+    run(story())
 
 
 def test_or_by_the_audit_if_no_event_told(stand_in: StandIn) -> None:
