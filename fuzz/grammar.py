@@ -129,6 +129,8 @@ class Speaker:
             fields[random.choice(("metadata", "tunnel_id", "in_phy_port", "pbb_isid", "ip_dscp", "mpls_label"))] = (
                 self.pick(0, 1, 2, 99)
             )
+        if random.random() < 0.1:
+            fields["metadata"] = self.metadata()
         names = list(fields)
         if random.random() < 0.3:
             random.shuffle(names)
@@ -167,6 +169,11 @@ class Speaker:
     def actions(self) -> bytes:
         return b"".join(self.action() for _ in range(self.random.choice((0, 1, 1, 1, 2, 3, 6))))
 
+    def metadata(self) -> tuple[int, int]:
+        """Value and mask: of a slice's own bits, of those that may tell slices apart, of both."""
+        slot = self.pick(1, 2, 3) << 52
+        return self.random.choice(((0, 0), (1, 3), (1, 3), (slot, 0xFFF << 52), (slot | 1, (1 << 64) - 1)))
+
     def instructions(self) -> bytes:
         made = []
         if self.polite:
@@ -175,6 +182,8 @@ class Speaker:
                 made.append(of.goto_table(1))
             if self.random.random() < 0.2:
                 made.insert(0, struct.pack("!HHI", 6, 8, self.pick(1, 2)))
+            if self.random.random() < 0.3:
+                made.append(_write_metadata(self.metadata()))
             return b"".join(made)
         for _ in range(self.random.choice((0, 1, 1, 2, 3))):
             draw = self.random.random()
@@ -187,8 +196,8 @@ class Speaker:
             elif draw < 0.88:
                 made.append(struct.pack("!HHI", 6, 8, self.pick(1, 2, 3, 0xFFFFFFFF)))
             else:
-                kind = self.pick(2, 5, 7, 0xFFFF)
-                made.append(struct.pack("!HH4x", kind, 24 if kind == 2 else 8) + bytes(16 if kind == 2 else 0))
+                kind = self.pick(2, 2, 5, 7, 0xFFFF)
+                made.append(_write_metadata(self.metadata()) if kind == 2 else struct.pack("!HH4x", kind, 8))
         return b"".join(made)
 
     def payload(self) -> bytes:
@@ -197,6 +206,10 @@ class Speaker:
             return E(tag, src=b"\x02\xfe" + self.mark, payload=self.mark)
         vlan = None if self.random.random() < 0.3 else self.vlan()
         return frame(self.random, vlan, self.mark)
+
+
+def _write_metadata(bits: tuple[int, int]) -> bytes:
+    return struct.pack("!HH4xQQ", 2, 24, *bits)
 
 
 def _fits(name: str, value: of.Value) -> of.Value:

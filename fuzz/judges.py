@@ -7,21 +7,28 @@ the emulation's parsers, and rights come from the slices themselves.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from fuzz.breach import Breach, check
 from fuzz.grammar import VLANS, mark_of, mark_of_vlan
+from fuzz.tagging import Tags
 from tests.emulation import wire as of
 from tests.emulation.answers import split_buckets
 from tests.emulation.frames import vlan_of
 from tests.emulation.layout import Message
+from tests.emulation.match import Match
 from tests.emulation.table import Entry
 from vmoc.model import Attachment, Policy, Presentation, Segment, Slice
 
 if TYPE_CHECKING:
     from fuzz.world import Controller
 
+Place = tuple[int, int]
+"""VLAN and, where slices share one, the slot of one of them."""
 PROXY: Final = 0xFFFE
+SLOT: Final = 0xFFF << 52
 GRACE: Final = 3.0
 """Seconds in which what a slice had may still be on the switch after it was told to go."""
 TO_SWITCH: Final = frozenset(
@@ -34,16 +41,6 @@ TO_CONTROLLER: Final = frozenset(
 )
 
 
-class Breach(AssertionError):
-    """Something went where it must not go."""
-
-
-def check(holds: object, text: str, about: object = "") -> None:
-    """Raise ``Breach`` unless it holds."""
-    if not holds:
-        raise Breach(f"{text}: {about}" if about != "" else text)
-
-
 class Rights:
     """Who has which VLAN and ports on a switch, straight from the slices."""
 
@@ -52,6 +49,8 @@ class Rights:
         self.slices = {one.id: one for one in slices}
         self.moving: dict[int, float] = {}
         """VLANs whose owner changed, and until when what the old one left may be there."""
+        self.past = False
+        """Whether others hold by now: nothing is concluded from these about what is new."""
 
     def succeed(self, slices: Iterable[Slice], now: float) -> Rights:
         """The rights after a change of slices."""
@@ -68,18 +67,27 @@ class Rights:
         """Only now has the change reached every switch."""
         self.moving = {vlan: max(until, now + GRACE) for vlan, until in self.moving.items()}
 
-    def grant(self, dpid: int, vlan: int) -> tuple[Slice, Segment, Attachment] | None:
-        """The slice that has a VLAN on a switch."""
-        for one in self.slices.values():
-            for segment in one.segments:
-                attachment = segment.attachment(dpid)
-                if one.enabled and segment.vlan == vlan and attachment is not None:
-                    return one, segment, attachment
-        return None
+    def grants(self, dpid: int, vlan: int) -> dict[str, tuple[Slice, Segment, Attachment]]:
+        """The slices that have a VLAN on a switch: one, or several with different ports."""
+        return {
+            one.id: (one, segment, attachment)
+            for one in self.slices.values()
+            for segment in one.segments
+            if one.enabled and segment.vlan == vlan and (attachment := segment.attachment(dpid)) is not None
+        }
 
-    def is_granted(self, version: int, dpid: int, vlan: int, port: int) -> bool:
+    def grant(self, dpid: int, vlan: int, owner: str = "") -> tuple[Slice, Segment, Attachment] | None:
+        """The slice that has a VLAN on a switch, or one of them: ``owner``."""
+        found = self.grants(dpid, vlan)
+        return found.get(owner) if owner else next(iter(found.values()), None)
+
+    def owners(self, version: int, dpid: int, vlan: int, port: int) -> list[str]:
+        """The slices that have a VLAN at a port."""
+        return [owner for owner in self.grants(dpid, vlan) if self.is_granted(version, dpid, vlan, port, owner)]
+
+    def is_granted(self, version: int, dpid: int, vlan: int, port: int, owner: str = "") -> bool:
         """Whether a port is that slice's, by its wire number."""
-        found = self.grant(dpid, vlan)
+        found = self.grant(dpid, vlan, owner)
         if found is None:
             return False
         if found[2].ports is None:
@@ -99,10 +107,12 @@ class SouthJudge:
         """Whether applications of the operator's may send untagged frames."""
         self.dpid = dpid
         self.native = native
-        self.tags: dict[int, int] = {}
-        """Cookie tag to the one VLAN it was ever used for."""
-        self.slots: dict[int, int] = {}
-        """Group slot to the one VLAN whose flows and packets led there."""
+        self.tags: dict[int, Place] = {}
+        """Cookie tag to the one place it was ever used for."""
+        self.slots: dict[int, tuple[int, str]] = {}
+        """Group slot to the one VLAN (and slice) whose flows and packets led there."""
+        self.owners: dict[Place, str] = {}
+        """Where slices share a VLAN: whose packets the first table sends to a place."""
 
     def message(self, rights: Rights, message: Message, negotiated: bool) -> None:
         """Judge one message to the switch."""
@@ -134,7 +144,7 @@ class SouthJudge:
             vlan = self.native
         elif not changes:
             if self.version == of.V13 and mod.cookie_mask and tag != PROXY and tag in self.tags:
-                check(mod.vlan == self.tags[tag], "a delete outside its VLAN", mod)
+                check(mod.vlan == self.tags[tag][0], "a delete outside its VLAN", mod)
             return
         else:
             check(isinstance(mod.vlan, int), "a flow without an exact VLAN", mod)
@@ -144,40 +154,91 @@ class SouthJudge:
         if tag == PROXY and not mod.actions and mod.hard:
             return  # keeps what nobody owns from being sent up for a while
         check(rights.grant(self.dpid, vlan), "a flow in nobody's VLAN", mod)
+        if tag == PROXY and mod.table == 0 and mod.actions and self._admits(rights):
+            self._admission(rights, vlan, mod.match, mod.actions)
+            return
+        place = vlan, slot_of(mod.match) if self._shares(rights) else 0
         if tag != PROXY:
-            check(self.tags.setdefault(tag, vlan) == vlan, f"tag {tag:#x} was of VLAN {self.tags[tag]}", mod)
+            check(self.tags.setdefault(tag, place) == place, f"tag {tag:#x} was of {self.tags[tag]}", mod)
             check(mod.command == "add" or self.version == of.V10 or mod.cookie_mask >> 48 == 0xFFFF,
                   "a modify without its tag", mod)  # fmt: skip
-            port = mod.match.get("in_port")
-            if port is not None and port[0] != of.PORTS[self.version]["controller"]:
-                check(rights.is_granted(self.version, self.dpid, vlan, port[0]), "a flow on a foreign in_port", mod)
-        self.flow_actions(rights, vlan, mod.table, mod.actions)
+            self._in_its_tables(rights, mod.table, place, mod)
 
-    def flow_actions(self, rights: Rights, vlan: int, table: int, data: bytes) -> None:
+        def judge(owner: str) -> None:
+            port = mod.match.get("in_port")
+            if tag != PROXY and port is not None and port[0] != of.PORTS[self.version]["controller"]:
+                granted = rights.is_granted(self.version, self.dpid, vlan, port[0], owner)
+                check(granted, "a flow on a foreign in_port", mod)
+            self.flow_actions(rights, vlan, mod.table, mod.actions, owner)
+
+        _one_of(self._at(rights, place), judge)
+
+    # -- slices behind an admission table ----------------------------------------------------------
+
+    def _admits(self, rights: Rights) -> bool:
+        """Whether a table of its own says whose packets go where: it can, if it tells the truth of itself."""
+        return self.honest and self.version == of.V13 and rights.policy.pipeline == "admission"
+
+    def _shares(self, rights: Rights) -> bool:
+        return self._admits(rights) and rights.policy.vlan_port_sharing
+
+    def _admission(self, rights: Rights, vlan: int, match: Match, actions: bytes) -> None:
+        """An entry of the first table: it leads packets of a port to the slice that has the VLAN there."""
+        port = match.get("in_port", (0, 0))[0]
+        written = [struct.unpack("!QQ", body[8:24]) for kind, body in of.split_actions(actions) if kind == 2]
+        check({kind for kind, _ in of.split_actions(actions)} <= {1, 2}, "admission does more", actions.hex())
+        if not self._shares(rights):
+            controller = of.PORTS[self.version]["controller"]
+            granted = port == controller or rights.is_granted(self.version, self.dpid, vlan, port)
+            check(granted, f"port {port} is admitted", match)
+            return
+        owners = rights.owners(self.version, self.dpid, vlan, port)
+        check(owners, f"port {port} is admitted to a shared VLAN", match)
+        check(len(written) == 1 and written[0][1] == SLOT, "no slot is written", actions.hex())
+        place = vlan, written[0][0] >> 52
+        if not rights.past:
+            self.owners.setdefault(place, owners[0])
+        owner = self.owners.get(place, owners[0])
+        check(owner in owners, f"{place} was {owner}'s", match)
+
+    def _in_its_tables(self, rights: Rights, table: int, place: Place, about: object) -> None:
+        if self._admits(rights):
+            check(table, "a flow in the admission table", about)
+        if self._shares(rights):
+            check(place[1], "a flow without a slot", about)
+
+    def _at(self, rights: Rights, place: Place) -> list[str]:
+        """Whose a place is, or may be."""
+        known = self.owners.get(place)
+        return [known] if known is not None else list(rights.grants(self.dpid, place[0]))
+
+    def flow_actions(self, rights: Rights, vlan: int, table: int, data: bytes, owner: str) -> None:
         """Judge the actions (1.0) or instructions (1.3) of a flow of ``vlan``."""
         if self.version == of.V10:
-            self.actions(rights, vlan, data)
+            self.actions(rights, vlan, data, owner)
             return
         for kind, body in of.split_actions(data):
             check(kind in (1, 2, 3, 4, 5, 6), f"instruction {kind}", data.hex())
             if kind == 1:
                 check(body[4] > table, "goes backwards", data.hex())
+            elif kind == 2 and self._shares(rights):
+                check(not int.from_bytes(body[16:24], "big") & SLOT, "writes a slot", data.hex())
             elif kind in (3, 4):
-                self.actions(rights, vlan, body[8:], in_set=kind == 3)
+                self.actions(rights, vlan, body[8:], owner, in_set=kind == 3)
 
     def actions(
-        self, rights: Rights, vlan: int, data: bytes, *, in_set: bool = False, frame: bytes | None = None
+        self, rights: Rights, vlan: int, data: bytes, owner: str, *, in_set: bool = False, frame: bytes | None = None
     ) -> None:
         """Judge an action list: outputs, queues, groups, and where the VLAN tag is at each of them.
 
-        ``frame``: the one it is for, in a packet-out.
+        ``owner``: whose it is; ``frame``: the one it is for, in a packet-out.
         """
         reserved, version = of.PORTS[self.version], self.version
         allowed = {reserved["in_port"], reserved["controller"]} | ({reserved["table"]} if frame is not None else set())
-        found = rights.grant(self.dpid, vlan)
+        found = rights.grant(self.dpid, vlan, owner)
         check(found, f"actions in nobody's VLAN {vlan}", data.hex())
         assert found is not None
-        tags = _Tags(vlan, version, bool(self.native), rights.policy, frame)
+        tags = Tags(vlan, version, bool(self.native), rights.policy, frame)
         listed = of.split_actions(data)
         if in_set:
             order = {18: 0, 17: 1, 25: 2, 22: 4, 0: 5}
@@ -185,24 +246,30 @@ class SouthJudge:
         for kind, body in listed:
             if kind == 0 or (version == of.V10 and kind == 11):
                 port = int.from_bytes(body[4:6] if version == of.V10 else body[4:8], "big")
-                own = rights.is_granted(version, self.dpid, vlan, port)
+                own = rights.is_granted(version, self.dpid, vlan, port, owner)
                 check(own or port in allowed, f"VLAN {vlan} to foreign port {port:#x}", data.hex())
                 tags.seen(data)
                 if kind == 11 and own:
                     queue = int.from_bytes(body[12:16], "big")
                     check(queue in found[2].queues.get(port, ()), f"foreign queue {queue}", data.hex())
             elif kind == 22 and version == of.V13:
-                self.bind(int.from_bytes(body[4:8], "big"), vlan)
+                self.bind(rights, int.from_bytes(body[4:8], "big"), vlan, owner, anew=frame is None)
                 tags.seen(data)
             else:
                 tags.follow(kind, body)
         tags.seen(data)
 
-    def bind(self, group: int, vlan: int) -> None:
-        """A group is used from a VLAN: then its whole slot is that VLAN's."""
+    def bind(self, rights: Rights, group: int, vlan: int, owner: str, *, anew: bool = True) -> None:
+        """A group is used from a VLAN: then its whole slot is that VLAN's, and where VLANs are shared the slice's.
+
+        ``anew``: whether it may be the first use; where slices share a VLAN, whose a packet-out is may not be clear.
+        """
         check(group >> 20, "a group id without a slot", hex(group))
-        owner = self.slots.setdefault(group >> 20, vlan)
-        check(owner == vlan, f"group {group:#x} of VLAN {owner} is used from VLAN {vlan}")
+        user = vlan, owner if self._shares(rights) else ""
+        if not user[1] or (anew and not rights.past):
+            self.slots.setdefault(group >> 20, user)
+        known = self.slots.get(group >> 20, user)
+        check(known == user, f"group {group:#x} of {known} is used from {user}")
 
     def _packet_out(self, rights: Rights, message: Message) -> None:
         out = of.parse_packet_out(message)
@@ -216,9 +283,11 @@ class SouthJudge:
         check(bool(self.native) != (out.data[12:14] == b"\x81\x00"), "a tag where none is, or none", out.data.hex())
         reserved = of.PORTS[self.version]
         nowhere = ("none", "controller") if self.version == of.V10 else ("controller",)
+        owners = list(rights.grants(self.dpid, vlan))
         if out.in_port not in [reserved[name] for name in nowhere]:
-            check(rights.is_granted(self.version, self.dpid, vlan, out.in_port), "from a foreign port", message)
-        self.actions(rights, vlan, out.actions, frame=out.data)
+            owners = rights.owners(self.version, self.dpid, vlan, out.in_port)
+            check(owners, "from a foreign port", message)
+        _one_of(owners, lambda owner: self.actions(rights, vlan, out.actions, owner, frame=out.data))
 
     def _untagged(self, lists: list[bytes]) -> None:
         """The operator's own: nothing that could tag a frame."""
@@ -232,11 +301,12 @@ class SouthJudge:
     def _group_mod(self, rights: Rights, message: Message) -> None:
         command, _, number = struct.unpack_from("!HBxI", message.raw, 8)
         check(number <= 0xFFFFFF00, "a group id for all", hex(number))
-        vlan = self.slots.get(number >> 20)
-        if command == 2 or vlan is None or rights.grant(self.dpid, vlan) is None:
+        vlan, owner = self.slots.get(number >> 20, (0, ""))
+        found = rights.grant(self.dpid, vlan, owner)
+        if command == 2 or found is None:
             return
         for bucket in split_buckets(message.raw[16:]):
-            self.actions(rights, vlan, bucket[16:], in_set=True)
+            self.actions(rights, vlan, bucket[16:], found[0].id, in_set=True)
 
     def _meter_mod(self, rights: Rights, message: Message) -> None:
         (number,) = struct.unpack_from("!I", message.raw, 12)
@@ -264,18 +334,29 @@ class SouthJudge:
                 continue
             if rights.grant(self.dpid, vlan) is None:
                 raise Breach(f"an entry in nobody's VLAN: {entry}")
+            if entry.cookie >> 48 == PROXY and entry.table == 0 and entry.actions and self._admits(rights):
+                self._admission(rights, vlan, entry.match, entry.actions)
+                continue
+            place = vlan, slot_of(entry.match) if self._shares(rights) else 0
             if entry.cookie >> 48 != PROXY:
-                check(self.tags.get(entry.cookie >> 48, vlan) == vlan, "an entry under another VLAN's tag", entry)
-            self.flow_actions(rights, vlan, entry.table, entry.actions)
+                check(self.tags.get(entry.cookie >> 48, place) == place, "an entry under another place's tag", entry)
+                self._in_its_tables(rights, entry.table, place, entry)
+            owners = self._at(rights, place)
+            _one_of(owners, partial(self._entry, rights, vlan, entry))
             if self.version == of.V10:
                 continue
             for kind, body in of.split_actions(entry.actions):
                 if kind == 6:
                     meter = int.from_bytes(body[4:8], "big")
                     check(meters.setdefault(meter, vlan) == vlan, f"meter {meter} serves two VLANs", entry)
-            self._lead(rights, vlan, [entry.actions], groups)
+            _one_of(owners, partial(self._lead, rights, vlan, [entry.actions], groups))
 
-    def _lead(self, rights: Rights, vlan: int, bodies: list[bytes], groups: dict[int, tuple[int, bytes]]) -> None:
+    def _entry(self, rights: Rights, vlan: int, entry: Entry, owner: str) -> None:
+        self.flow_actions(rights, vlan, entry.table, entry.actions, owner)
+
+    def _lead(
+        self, rights: Rights, vlan: int, bodies: list[bytes], groups: dict[int, tuple[int, bytes]], owner: str
+    ) -> None:
         reached: set[int] = set()
         todo = [number for data in bodies for number in _groups_in(of.action_lists(of.V13, data))]
         while todo:
@@ -283,121 +364,35 @@ class SouthJudge:
             if number in reached or number not in groups:
                 continue
             reached.add(number)
-            self.bind(number, vlan)
+            self.bind(rights, number, vlan, owner)
             for bucket in split_buckets(groups[number][1]):
-                self.actions(rights, vlan, bucket[16:], in_set=True)
+                self.actions(rights, vlan, bucket[16:], owner, in_set=True)
                 todo += _groups_in([bucket[16:]])
+
+
+def slot_of(match: Match) -> int:
+    """The slot a flow of a shared VLAN is for; 0: none."""
+    value, mask = match.get("metadata", (0, 0))
+    return value >> 52 if mask & SLOT == SLOT else 0
+
+
+def _one_of(owners: Iterable[str], judge: Callable[[str], None]) -> None:
+    """It must be right for one of those whose it may be."""
+    wrong = Breach("nobody's")
+    for owner in owners:
+        try:
+            judge(owner)
+        except Breach as breach:
+            wrong = breach
+        else:
+            return
+    raise wrong
 
 
 def _groups_in(lists: list[bytes]) -> list[int]:
     return [
         int.from_bytes(body[4:8], "big") for actions in lists for kind, body in of.split_actions(actions) if kind == 22
     ]
-
-
-class _Tags:
-    """A frame's VLAN tags through an action list, on switches that differ where real ones do.
-
-    A pushed tag has VID 0 (Open vSwitch) or is a copy (the text); of two tags that a frame brings, both are seen or
-    one (``vlan-limit``). In a packet-out the frame is known; a flow's may have anything below its tag.
-    """
-
-    def __init__(self, vlan: int, version: int, native: bool, policy: Policy, frame: bytes | None) -> None:
-        self.vlan = vlan
-        self.version = version
-        self.native = native
-        self.policy = policy
-        tags, whole = ([vlan], False) if frame is None or native else _tags_of(frame)
-        self.switches = [_Switch(tags, whole, copies, limit) for copies in (False, True) for limit in (1, 2)]
-
-    def follow(self, kind: int, body: bytes) -> None:
-        """One action other than an output."""
-        if self.version == of.V10:
-            if kind == 1:
-                self._set(int.from_bytes(body[4:6], "big"))
-            elif kind in (2, 3):
-                check(not self.native, "a VLAN action on a native switch", body.hex())
-                for switch in self.switches:
-                    switch.pop() if kind == 3 else switch.set(None, adds=True)
-            return
-        if kind == 17:
-            check(not self.native and self.policy.qinq, "pushes a tag", body.hex())
-            check(body[4:6] == b"\x81\x00", "pushes another tag than 0x8100", body.hex())
-            for switch in self.switches:
-                switch.push()
-        elif kind == 18:
-            check(not self.native and self.policy.qinq, "pops the tag", body.hex())
-            for switch in self.switches:
-                switch.pop()
-        elif kind in (19, 20):
-            check(self.policy.mpls, "an MPLS action", body.hex())
-        elif kind == 25:
-            number = body[6] >> 1
-            check(number not in (0, 1, 2, 5, 38), f"sets field {number}", body.hex())
-            if number == 6:
-                self._set(int.from_bytes(body[8:10], "big"), present=0x1000)
-            elif number == 7:
-                check(not self.native, "a VLAN action on a native switch", body.hex())
-                for switch in self.switches:
-                    switch.set(None, adds=False)
-        else:
-            check(kind in (11, 12, 15, 16, 21, 23, 24), f"action {kind}", body.hex())
-
-    def _set(self, value: int, present: int = 0) -> None:
-        check(not self.native, "sets a VLAN on a native switch")
-        check(value & 0xF000 == present, f"sets VLAN {value:#x}")
-        for switch in self.switches:
-            switch.set(value & 0xFFF, adds=self.version == of.V10)
-
-    def seen(self, data: bytes) -> None:
-        """Where the frame can be seen its outermost tag must be the slice's."""
-        for switch in self.switches:
-            outer = self.vlan if self.native else switch.outer()
-            check(switch.refuses or outer == self.vlan, f"visible outside VLAN {self.vlan}", data.hex())
-
-
-def _tags_of(frame: bytes) -> tuple[list[int], bool]:
-    """The VIDs of a frame's C-tags; whether nothing else that some switch takes for a tag is below."""
-    at, found = 12, []
-    while frame[at : at + 2] == b"\x81\x00" and len(frame) >= at + 4:
-        found.append(int.from_bytes(frame[at + 2 : at + 4], "big") & 0xFFF)
-        at += 4
-    return found, frame[at : at + 2] not in (b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00", b"\x93\x00")
-
-
-class _Switch:
-    """One kind of switch and the frame in it: ``hidden`` tags are below those it tells apart."""
-
-    def __init__(self, tags: list[int], whole: bool, copies: bool, limit: int) -> None:
-        self.tags = tags[:limit]
-        self.hidden = tags[limit:]
-        self.whole = whole
-        self.copies = copies
-        self.refuses = False
-        """It would answer with an error, and nothing happens."""
-
-    def outer(self) -> int | None:
-        """The VID it is seen with, None without a tag or when nobody knows."""
-        return next(iter(self.tags + self.hidden), None)
-
-    def push(self) -> None:
-        """A tag in front."""
-        self.tags.insert(0, self.tags[0] if self.copies and self.tags else 0)
-
-    def pop(self) -> None:
-        """The outermost it sees is gone."""
-        check(self.tags or self.hidden or self.whole, "pops an unknown tag")
-        del self.tags[:1]
-
-    def set(self, vid: int | None, *, adds: bool) -> None:
-        """A VID, or only a priority (None)."""
-        if not self.tags:
-            check(self.whole or self.hidden or vid is None, "sets the VLAN of a frame without a known tag")
-            if self.whole or self.hidden:
-                self.tags = [0] if adds else []
-                self.refuses |= not adds
-        if self.tags and vid is not None:
-            self.tags[0] = vid
 
 
 # -- controllers -----------------------------------------------------------------------------------
@@ -439,6 +434,10 @@ def _readable(rights: Rights, end: Controller, message: Message, *, honest: bool
         if segment is not None and segment.presentation is Presentation.TAGGED and known:
             cut = rights.policy.buffers != "none" and len(seen.data) < 18  # as short as it asked for
             check(cut or vlan_of(seen.data) == segment.vlan, f"{end.owner}: a frame of another VLAN", message.raw.hex())
+        if honest and known and segment is not None and rights.policy.vlan_port_sharing and seen.in_port < 0xFF00:
+            granted = rights.is_granted(version, end.dpid & 0xFFFFFFFFFFFF, segment.vlan, seen.in_port, end.owner)
+            check(granted, f"{end.owner}: a packet of somebody else's port", message.raw.hex())
+            check(not seen.match.get("metadata", (0, 0))[0] & SLOT, f"{end.owner} sees a slot", message.raw.hex())
         if version == of.V13 and end.hides_tag:
             check("vlan_vid" not in seen.match, "a tag where none should be seen", message.raw.hex())
     elif name == "flow_removed":

@@ -76,8 +76,12 @@ class Writer:
             "max_tables": random.choice((254, 254, 2)),
             "pipeline": random.choice(("direct", "direct", "admission")),
         }
+        policy["vlan_port_sharing"] = policy["pipeline"] == "admission" and random.random() < 0.6
+        self.sharing: bool = policy["vlan_port_sharing"]
+        self.journal = random.random() < 0.4
         self.setting = {
             "seed": seed,
+            "journal": self.journal,
             "hostile": self.hostile,
             "policy": policy,
             "tap": self.tap,
@@ -87,7 +91,7 @@ class Writer:
 
     def slices(self) -> list[dict[str, Any]]:
         random = self.random
-        if random.random() < 0.3:  # VLANs change hands
+        if random.random() < 0.3 or len(set(self.vlans.values())) < len(self.vlans):  # VLANs change hands
             self.vlans = dict(zip(NAMES, random.sample(VLANS, 4), strict=True))
         names = [name for name in NAMES if random.random() < 0.9] or ["alice"]
         made = []
@@ -113,8 +117,19 @@ class Writer:
                                   random.choice((0, 5, 500)), random.choice((0, 5)), random.choice((0, 5, 1000)),
                                   random.choice((0, 5)), random.choice((0, 5))]  # fmt: skip
             made.append(spec)
+        if self.sharing and len(made) > 1 and random.random() < 0.8:
+            self._share(*random.sample(made, 2))
         self.specs = {spec["name"]: spec for spec in made}
         return made
+
+    def _share(self, one: dict[str, Any], other: dict[str, Any]) -> None:
+        """Two slices have one VLAN, with different ports."""
+        ports = self.random.sample((1, 2, 3, 4, 5, 6), 6)
+        for spec, own in ((one, ports[:3]), (other, ports[3 : self.random.choice((4, 6))])):
+            spec["vlan"] = self.vlans[spec["name"]] = one["vlan"]
+            spec["ports"] = sorted(own)
+            spec.pop("default", None)
+            spec.setdefault("dpids", [0xAA])
 
     def speaker(self, owner: str, version: int) -> Speaker:
         by = Speaker(self.random, version, mark_of(owner), self.vlans.get(owner, 100))
@@ -199,6 +214,8 @@ class Writer:
             return ["dial", random.choice((True, True, None, False))]
         if draw < 0.88:
             return ["greet", random.random() < 0.8]
+        if self.journal and draw < 0.885:
+            return ["restart", random.choice(("", "", "before", "after"))]
         if draw < 0.89:
             return ["jump", random.choice((0.5, 20.0, 200.0, 1e6))]
         if self.tap and draw < 0.93:

@@ -29,6 +29,7 @@ from tests.vmoc.mux.playbook import (
     ControllerEnd,
     Dialling,
     End,
+    Killed,
     Playbook,
     SwitchEnd,
     endpoint,
@@ -210,6 +211,8 @@ class World(Playbook):
             timers=Timers(audit=setting.get("audit", 60.0)),
             default=endpoint("default"),
             tap=setting.get("tap", False),
+            sharing=policy.vlan_port_sharing,
+            journal=setting.get("journal", False),
             seed=setting["seed"],
         )
 
@@ -303,8 +306,11 @@ class World(Playbook):
     def play(self, operation: Operation) -> None:
         """Do one operation and let it settle."""
         name, *arguments = operation
-        getattr(self, f"do_{name}")(*arguments)
-        self.settle()
+        try:
+            getattr(self, f"do_{name}")(*arguments)
+            self.settle()
+        except Killed:
+            self._come_back()
 
     def settle(self) -> None:
         self.carry()
@@ -455,8 +461,9 @@ class World(Playbook):
         """The slices are these from now on (and the bystander's)."""
         self.slices = tuple(make_slice(spec) for spec in specs) + (() if self.hostile else (VICTIM,))
         self.former.append(self.rights)
+        self.rights.past = True
         self.rights = self.rights.succeed(self.slices, self.now)
-        self.call("adopt", snapshot_of(self.slices), self.now)
+        self.call("adopt", snapshot_of(self.slices, self.sharing), self.now)
 
     def judged(self, judge: Callable[[judges.Rights], None]) -> None:
         """Whether it is right as things are, or as they were where a change of slices is on its way."""
@@ -473,6 +480,22 @@ class World(Playbook):
         if self.former and not self.mux.behind:
             self.former.clear()
             self.rights.moved_at(self.now)
+
+    def do_restart(self, dies: str) -> None:
+        """VMOC is killed and started again with its journal: now, or with the next records (``Playbook.dies``)."""
+        if self.journal and dies:
+            self.dies = dies
+        elif self.journal:
+            self._come_back()
+
+    def _come_back(self) -> None:
+        connected = [(end.model.dpid, end.version) for end in self.switches]
+        self.former.clear()
+        self.judges.clear()  # places and tags may be given out anew
+        self.restart()
+        for dpid, version in connected:
+            self.do_connect(DPIDS.index(dpid), version, 0, 0)
+        self.settle()
 
     def do_operator(self, which: int, data: str) -> None:
         """An os-ken application sends a message."""

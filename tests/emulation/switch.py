@@ -263,7 +263,7 @@ class EmulatedSwitch:
     def error(self, to: Message, kind: int, code: int, limit: int | None = None) -> None:
         """Answer ``to`` with an ERROR carrying its first ``limit`` bytes."""
         with contextlib.suppress(ConnectionError):
-            self._send("error", struct.pack("!HH", kind, code) + to.raw[:limit], to.xid)
+            self._send("error", struct.pack("!HH", kind, code) + to.raw[:limit][: 0xFFFF - 12], to.xid)
 
     def release(self, name: str | None = None) -> None:
         """Send what ``hold`` kept back (of one name, or all) and hold it no more."""

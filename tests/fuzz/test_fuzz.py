@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -17,11 +18,13 @@ from fuzz import hunt, judges, plot, text, watch
 from tests.emulation import E
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
+from tests.vmoc.mux import playbook
 from tests.vmoc.mux.playbook import piece
 from vmoc.model import Policy
 from vmoc.mux import upward
+from vmoc.mux.datapath import VirtualDatapath
 from vmoc.mux.north import NorthSession
-from vmoc.policy import flowmod, outputs
+from vmoc.policy import flowmod, match, outputs
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "45"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
@@ -84,6 +87,28 @@ def test_a_vlan_that_is_not_narrowed_is_found(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(flowmod, "narrow13", lambda grant, match: match)
     monkeypatch.setattr(flowmod, "narrow10", lambda grant, match: match)
     assert "VLAN" in finds(monkeypatch, tmp_path)
+
+
+def test_a_flow_without_its_slot_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(match, "_in_slot", lambda grant, fields: fields)
+    assert "without a slot" in finds(monkeypatch, tmp_path, first=9)
+
+
+def test_a_port_let_in_to_a_neighbours_slot_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    regrant = VirtualDatapath.regrant
+
+    def lets_everybody_in(self: VirtualDatapath) -> None:
+        regrant(self)
+        if self.slot:
+            self.admitted = frozenset(number for number, port in self.switch.ports.items() if port.is_physical)
+
+    monkeypatch.setattr(VirtualDatapath, "regrant", lets_everybody_in)
+    assert re.search("is admitted|was .*'s", finds(monkeypatch, tmp_path, first=9))
+
+
+def test_a_journal_that_says_nothing_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(playbook, "replay", lambda batches: [])
+    assert "bystander" in finds(monkeypatch, tmp_path, first=11)
 
 
 def test_a_packet_for_somebody_else_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
