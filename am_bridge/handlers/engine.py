@@ -113,6 +113,11 @@ class Engine:
         with self._changed:
             return self._jobs[name].record if name in self._jobs else self._records.operation(name)
 
+    @property
+    def unwritten(self) -> int:
+        """How many ends of operations could not be written down yet: the disk is full."""
+        return self._records.unwritten
+
     def slivers(self) -> list[Sliver]:
         """Every sliver, by slice and name."""
         with self._changed:
@@ -159,6 +164,7 @@ class Engine:
                 self._tell(job.record.id, "stopping", str(effect.kind))
             elif isinstance(effect, Wait):
                 job.record = replace(job.record, phase=Phase.BACKOFF)
+                self._listener(job.record)
                 self._tell(job.record.id, "retry", f"attempt {effect.attempt} failed; again in {effect.seconds:.1f} s")
             else:
                 self._end(job, effect)

@@ -115,6 +115,11 @@ class Records:
             self._keep(sliver)
         self._write(record)
 
+    @property
+    def unwritten(self) -> int:
+        """How many ends are not on disk yet."""
+        return len(self._unsaved)
+
     def write_unsaved(self) -> None:
         """Try again what could not be written."""
         for record in list(self._unsaved.values()):

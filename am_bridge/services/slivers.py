@@ -282,7 +282,7 @@ class SliverService:
     ) -> AsyncIterator[v.WatchOperationResponse]:
         """Its events, and in the end itself."""
         name, after = operation_id_of(request.name), max(0, request.after_sequence)
-        self._operations.own(name, call.caller)
+        await self._present(name, call)  # if it may
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -328,9 +328,12 @@ class SliverService:
     ) -> AsyncIterator[v.StreamConsoleResponse]:
         """What it writes."""
         assert call.in_thread is not None
-        sliver = self._own(request.sliver_id, call, change=True)
-        host = self._processor.catalogue.host(sliver.spec.host)
-        reader = await call.in_thread(lambda: console.Console(sliver, host, request.tail_bytes))
+
+        def opened() -> console.Console:
+            sliver = self._own(request.sliver_id, call, change=True)
+            return console.Console(sliver, self._processor.catalogue.host(sliver.spec.host), request.tail_bytes)
+
+        reader = await call.in_thread(opened)
         assert isinstance(reader, console.Console)
         try:
             while True:

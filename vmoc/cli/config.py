@@ -28,8 +28,9 @@ def check(file: Path | None) -> None:
     FILE:LINE:COLUMN: key: what is wrong, and exits 2.
     """
     settings = load(file)
+    types = _sliver_types(settings)
     click.echo(f"{file} is valid" if file is not None else "no file given: these are the defaults")
-    for name, text in _summary(settings):
+    for name, text in (*_summary(settings), ("slivers", types)):
         click.echo(f"  {name:<11}{text}")
 
 
@@ -80,6 +81,14 @@ def _summary(settings: Settings) -> Iterator[tuple[str, str]]:
         alone = sum(not segment.controllers for segment in segments)
         if alone:
             yield "note", f"{_count(alone, 'segment')} without a controller: default_controller is none"
+
+
+def _sliver_types(settings: Settings) -> str:
+    """What handlers.yaml offers, which is checked with the rest. Raises ``ConfigError``."""
+    from am_bridge.handlers.catalogue_file import read_catalogue
+
+    catalogue = read_catalogue(settings.handlers)
+    return f"{', '.join(sorted(catalogue.handlers)) or 'no type'} on {_count(len(catalogue.hosts), 'host')}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -42,3 +43,10 @@ def parse_span(text: str) -> int:
     if not re.fullmatch(r"(\d{1,9}[smhdw])+", text):
         return 0
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([smhdw])", text))
+
+
+def until(expires: timestamp_pb2.Timestamp | duration_pb2.Duration) -> timestamp_pb2.Timestamp:
+    """The time that an ``Expiry`` means, now."""
+    if isinstance(expires, timestamp_pb2.Timestamp):
+        return expires
+    return timestamp_pb2.Timestamp(seconds=int(time.time()) + expires.seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
 
 from vmoc.cli.document import moment, to_document, word
-from vmoc.cli.moments import Expiry
+from vmoc.cli.moments import Expiry, until
 from vmoc.cli.server import Server, new_request_id, server_options
 from vmoc.cli.slice_file import read_slices
 from vmoc.cli.slice_views import labels_of
@@ -149,7 +148,7 @@ def update(
         paths.append(f"limits.{name}")
     if expires is not None or never_expires:
         if expires is not None:
-            wanted.expire_time.CopyFrom(_until(expires))
+            wanted.expire_time.CopyFrom(until(expires))
         paths.append("expire_time")
     if not paths:
         raise click.UsageError("nothing to change; say what, for example --controller tcp:10.0.0.5:6640")
@@ -276,7 +275,7 @@ def _from_options(
 ) -> r.Slice:
     made = r.Slice(slice_id=slice_id, owner=owner, manager=manager, labels=labels_of(labels))
     if expires is not None:
-        made.expire_time.CopyFrom(_until(expires))
+        made.expire_time.CopyFrom(until(expires))
     for vlan in vlans:
         made.segments.add(
             vlan_id=vlan,
@@ -306,12 +305,6 @@ def _limit(text: str) -> tuple[str, int]:
     if name not in names or not (amount.isascii() and amount.isdigit()) or int(amount) >= 1 << 31:
         raise click.UsageError(f"--limit {text!r}: write NAME=NUMBER, with one of {', '.join(names)}")
     return name, int(amount)
-
-
-def _until(expires: timestamp_pb2.Timestamp | duration_pb2.Duration) -> timestamp_pb2.Timestamp:
-    if isinstance(expires, timestamp_pb2.Timestamp):
-        return expires
-    return timestamp_pb2.Timestamp(seconds=int(time.time()) + expires.seconds)
 
 
 def _control(one: r.Slice, controllers: Sequence[str], vlan: int | None) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import click
 import yaml
 from google.longrunning import operations_pb2
-from google.protobuf import field_mask_pb2, json_format, struct_pb2
+from google.protobuf import duration_pb2, field_mask_pb2, json_format, struct_pb2, timestamp_pb2
 
 from vmoc.cli.document import moment, number_of, to_document, word, words
+from vmoc.cli.moments import Expiry, until
 from vmoc.cli.progress import document_of, follow, outcome
 from vmoc.cli.server import Server, new_request_id, server_options
 from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_table
@@ -30,6 +31,9 @@ _SPEC = click.option(
 )
 _SET = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="One key of the spec, VALUE as YAML; repeat it."
+)
+_EXPIRES = click.option(
+    "--expires", type=Expiry(), help="When it is removed by itself: a time, or a length of time from now such as 7d."
 )
 _NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the operation's name instead of following it.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Check everything, and change nothing.")
@@ -49,9 +53,10 @@ def command() -> None:
 @click.option(
     "--type", "resource_type", required=True, metavar="TYPE", help="What it is; 'vmoc sliver types' lists them."
 )
-@click.option("--host", default="", help="Where; left out: wherever there is room.")
+@click.option("--host", default="", help="Where; left out: on the host with the fewest slivers.")
 @_SPEC
 @_SET
+@_EXPIRES
 @_NO_WAIT
 @_DRY_RUN
 def create(
@@ -63,6 +68,7 @@ def create(
     host: str,
     file: Path | None,
     settings: Sequence[str],
+    expires: timestamp_pb2.Timestamp | duration_pb2.Duration | None,
     no_wait: bool,
     dry_run: bool,
 ) -> None:
@@ -70,6 +76,8 @@ def create(
     sliver = v.Sliver(
         sliver_id=sliver_id, slice_id=slice_id, resource_type=resource_type, host=host, spec=_spec(file, settings)
     )
+    if expires is not None:
+        sliver.expire_time.CopyFrom(until(expires))
     request = v.CreateSliverRequest(sliver=sliver, request_id=new_request_id(), validate_only=dry_run)
     _run(server, output, _stub(server).CreateSliver, request, no_wait, dry_run)
 
@@ -80,6 +88,8 @@ def create(
 @_ID
 @_SPEC
 @_SET
+@_EXPIRES
+@click.option("--never-expires", is_flag=True, help="Take the expiry away: it goes with its slice.")
 @click.option("--etag", default="", help="Only if the sliver has not changed since it showed this etag.")
 @_NO_WAIT
 @_DRY_RUN
@@ -89,16 +99,25 @@ def modify(
     sliver_id: str,
     file: Path | None,
     settings: Sequence[str],
+    expires: timestamp_pb2.Timestamp | duration_pb2.Duration | None,
+    never_expires: bool,
     etag: str,
     no_wait: bool,
     dry_run: bool,
 ) -> None:
     """Change a sliver: -f replaces its whole spec, --set single keys of it."""
-    if file is None and not settings:
-        raise click.UsageError("nothing to change; give -f FILE or --set KEY=VALUE")
-    paths = ["spec"] if file is not None else [f"spec.{text.partition('=')[0]}" for text in settings]
+    if file is None and not settings and expires is None and not never_expires:
+        raise click.UsageError("nothing to change; give -f FILE, --set KEY=VALUE or --expires WHEN")
+    if expires is not None and never_expires:
+        raise click.UsageError("--expires and --never-expires exclude each other")
+    paths = ["spec"] if file is not None else sorted({f"spec.{_top(text)}" for text in settings})
+    sliver = v.Sliver(sliver_id=sliver_id, spec=_spec(file, settings), etag=etag)
+    if expires is not None:
+        sliver.expire_time.CopyFrom(until(expires))
+    if expires is not None or never_expires:
+        paths.append("expire_time")
     request = v.ModifySliverRequest(
-        sliver=v.Sliver(sliver_id=sliver_id, spec=_spec(file, settings), etag=etag),
+        sliver=sliver,
         update_mask=field_mask_pb2.FieldMask(paths=paths),
         request_id=new_request_id(),
         validate_only=dry_run,
@@ -300,6 +319,11 @@ def reconcile(server: Server, output: str, host: str, remove: bool, no_wait: boo
     _run(server, output, _stub(server).ReconcileHost, request, no_wait, dry_run)
 
 
+def _top(setting: str) -> str:
+    """The key of the spec that a setting is in: it is set as a whole."""
+    return setting.partition("=")[0].partition(".")[0]
+
+
 def _stub(server: Server) -> slivers_pb2_grpc.SliverServiceStub:
     return slivers_pb2_grpc.SliverServiceStub(server.channel)
 
@@ -376,6 +400,7 @@ def _show(output: str, one: v.Sliver) -> None:
             "since": moment(status.state_time) if status.HasField("state_time") else "",
             "host": one.host,
             "instance": status.instance,
+            "expires": moment(one.expire_time) if one.HasField("expire_time") else "",
             "management": list(status.management_addresses),
             "operation": status.operation_name,
             "problem": status.failure.message,

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from am_bridge.handlers.catalogue_file import read_catalogue
+from am_bridge.handlers.handler import Verb
 from am_bridge.handlers.journal import JournalError, SqliteJournal
 from am_bridge.handlers.l2bridge import L2Bridge, follow_cards
 from am_bridge.handlers.operations import Operation, OperationState
 from am_bridge.handlers.processor import Processor
+from am_bridge.handlers.queue import Phase
 from am_bridge.handlers.sweeper import Sweeper
 from am_bridge.handlers.tally import Tally
 from am_bridge.services.sliver_access import acceptance, fate_of, occupants
@@ -19,6 +21,13 @@ from vmoc.daemon.errors import StartError
 from vmoc.events import Event, Kind
 from vmoc.ledger import SliceBook
 
+_PHASES: Final = {
+    Phase.QUEUED: "queued",
+    Phase.MAIN: "running",
+    Phase.BACKOFF: "retrying",
+    Phase.UNDO: "undoing",
+    Phase.CHECK: "undoing",
+}
 MEMORY: Final = ":memory:"
 GRACE: Final = 1.0
 """Seconds that runs get to end by themselves when the service stops; the next life takes up the rest."""
@@ -57,6 +66,11 @@ class Compute:
             raise StartError([str(error)], 1) from error
         self._sweeper.start()
 
+    @property
+    def behind(self) -> int:
+        """How many ends of operations could not be written down yet."""
+        return self.processor.unwritten
+
     def close(self) -> None:
         """Stop what runs; it is taken up by the next life."""
         self._sweeper.close()
@@ -73,15 +87,16 @@ class Compute:
             message = failure.message if failed and failure is not None else ""
         else:
             kind, reason, message = Kind.OPERATION_GOES_ON, None, ""
+        of_host = operation.verb is Verb.INVENTORY
         detail = {
             "operation": operation.id,
-            "verb": operation.action or operation.verb.value,
-            "sliver": operation.sliver.sliver_id,
-            "state": operation.state.value if operation.over else operation.phase.value,
+            "verb": "reconcile" if of_host else operation.action or operation.verb.value,
+            "host" if of_host else "sliver": operation.sliver.sliver_id,
+            "state": operation.state.value if operation.over else _PHASES[operation.phase],
             "by": operation.requested_by,
         }
-        owner = operation.spec.slice_id if operation.spec.resource_type != "host" else None
-        self._report(Event(kind, slice=owner or None, reason=reason, message=message, detail=detail))
+        owner = None if of_host else operation.sliver.slice_id or None
+        self._report(Event(kind, slice=owner, reason=reason, message=message, detail=detail))
 
 
 def journal_path(state: str | Path) -> str:

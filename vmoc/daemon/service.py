@@ -220,7 +220,9 @@ class Service:
     def _condition(self) -> str:
         if self._stopping.is_set():
             return "draining"
-        return "ready" if self.watched.accepting else "starting"
+        if not self.watched.accepting:
+            return "starting"
+        return "degraded" if self._compute is not None and self._compute.behind else "ready"
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

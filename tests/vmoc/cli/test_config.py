@@ -33,13 +33,23 @@ def good(tmp_path: Path) -> Path:
 
 def test_check_sums_up(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "check", str(good)]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    *lines, slivers = capsys.readouterr().out.splitlines()
+    assert slivers.startswith("  slivers    L2Bridge, ") and slivers.endswith(" on 1 host")
+    assert lines == [
         f"{good} is valid",
         "  slices     2, with 2 segments",
         "  listeners  0.0.0.0:6653, [::]:6634 (VLAN 1001)",
         "  note       no slice has VLAN 1001, which the listener on port 6634 carries",
         "  note       1 segment without a controller: default_controller is none",
     ]
+
+
+def test_the_handlers_are_checked_with_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "handlers.yaml").write_text("handlers: {VM: {backend: magic}}\n")
+    file = tmp_path / "vmoc.yaml"
+    file.write_text("handlers: {config: handlers.yaml}\n")
+    assert main(["config", "check", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/handlers.yaml:1:26: handlers.VM.backend: must be one of ")
 
 
 def test_check_without_a_file(capsys: pytest.CaptureFixture[str]) -> None:
