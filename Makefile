@@ -32,7 +32,7 @@ FAST    := not ovs and not mininet
 SERIAL  := ovs or mininet
 UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 
-.PHONY: help demo scenarios test test-fast test-unit test-ovs coverage lint format bench soak fuzz run proto setup clean switch-tools compiler
+.PHONY: help demo scenarios test test-fast test-unit test-ovs coverage lint format bench soak fuzz run proto setup clean switch-tools machine-tools compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ test-fast: $(READY) proto compiler ## the tests that need neither root nor much 
 test-unit: $(READY) proto compiler ## every test that needs no root
 	$(BIN)/python -m pytest -n 2 -m '$(FAST)' $(PYTEST)
 
-test-ovs: $(READY) proto switch-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
+test-ovs: $(READY) proto switch-tools machine-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
 	$(AS_ROOT) $(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
 
 coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
@@ -85,7 +85,7 @@ $(PROTO): $(READY) scripts/generate-proto $(PROTOS)
 	@PYTHON=$(BIN)/python scripts/generate-proto
 	@touch $@
 
-setup: $(READY) proto switch-tools compiler ## everything the other targets would set up
+setup: $(READY) proto switch-tools machine-tools compiler ## everything the other targets would set up
 
 $(READY): pyproject.toml constraints.txt
 	@PYTHON='$(PYTHON)' scripts/setup-apt python
@@ -96,6 +96,10 @@ $(READY): pyproject.toml constraints.txt
 
 switch-tools:
 	@scripts/setup-apt switch
+
+machine-tools: $(READY)
+	@scripts/setup-apt machine
+	@$(BIN)/python tests/ovs/handlers/guest/build.py build/guest
 
 compiler:
 	@scripts/setup-apt compiler

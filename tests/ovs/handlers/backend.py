@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from am_bridge.handlers.spec import SliverSpec, read_spec
 from mininet_scenarios.openvswitch import PrivateOvs
 from tests.ovs.handlers.quick import QuickHandler, call_module
 
+ACTIONS = "start stop reboot add_keys remove_keys cpuinfo numainfo".split()
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
 
 
@@ -29,6 +31,7 @@ class BackEnd(Protocol):
 
     catalogue: Catalogue
     folder: Path
+    host_port: int
 
     def spec(self, name: str, **more: Any) -> SliverSpec:
         """A sliver of this test, with one card on VLAN 101 unless told otherwise."""
@@ -40,10 +43,19 @@ class BackEnd(Protocol):
         """What a command inside the sliver prints; ``AssertionError`` when it fails."""
 
     def keys(self, spec: SliverSpec, user: str) -> str:
-        """That user's authorized_keys."""
+        """The text of that user's authorized_keys."""
 
-    def places(self, spec: SliverSpec, name: str) -> tuple[str, Path]:
-        """A file for the test's use: its path inside the sliver, and on the host."""
+    def place(self, name: str) -> str:
+        """A file for the test's use, as it is called inside the sliver."""
+
+    def read(self, spec: SliverSpec, name: str) -> bytes | None:
+        """What is in it; None when it is not there."""
+
+    def serve(self, spec: SliverSpec, port: int) -> contextlib.AbstractContextManager[object]:
+        """A server inside, at that TCP port, that says "hi" to the first who calls."""
+
+    def count(self, cpuinfo: dict[str, Any]) -> int:
+        """1, of what this back-end's ``cpuinfo`` tells."""
 
     def sweep(self) -> None:
         """After a test that failed: remove all that it left."""
@@ -57,8 +69,11 @@ class Netns:
 
     kind = "netns"
     module = "netns_sliver"
+    host_port = 3150
+    """One of the host's that no other back-end's test asks for: they may run at the same time."""
 
-    def __init__(self, ovs: PrivateOvs, folder: Path) -> None:
+    def __init__(self, ovs: PrivateOvs, folder: Path, stack: contextlib.ExitStack) -> None:
+        """``stack`` ends what the back-end starts for itself."""
         self.ovs = ovs
         self.folder = folder
         self.slice_id = f"t-{uuid.uuid4().hex[:12]}"
@@ -68,24 +83,22 @@ class Netns:
         variables = {
             "bridge": "br-int",
             "ovs_rundir": str(ovs.directory),
-            "commands": True,
             "published_ports": "3100-3199",
         }
-        self.arguments = variables
-        variables = {f"{self.kind}_{name}": value for name, value in variables.items()}
+        self.arguments = {**variables, **self.prepare(stack)}
+        variables = {f"{self.kind}_{name}": value for name, value in self.arguments.items()}
         handlers = {
             "processor": {"workers": 2, "stop_grace": 2},
             "playbooks": {self.kind: f"{self.kind}.yml"},
             "hosts": {"here": {"variables": variables}},
-            "handlers": {
-                self.kind: {
-                    "playbooks": {"inventory": f"{self.kind}.yml"},
-                    "actions": "start stop reboot add_keys remove_keys cpuinfo numainfo".split(),
-                }
-            },
+            "handlers": {self.kind: {"playbooks": {"inventory": f"{self.kind}.yml"}, "actions": ACTIONS}},
         }
         path.write_text(json.dumps(handlers))
         self.catalogue = read_catalogue(path)
+
+    def prepare(self, stack: contextlib.ExitStack) -> dict[str, Any]:
+        """What else the host's variables say."""
+        return {"commands": True}
 
     def spec(self, name: str, **more: Any) -> SliverSpec:
         number = len(self.names) + 1
@@ -109,10 +122,24 @@ class Netns:
         return found
 
     def keys(self, spec: SliverSpec, user: str) -> str:
-        return f"/var/lib/vmoc/netns/{self.instance(spec.sliver_id)}/keys/{user}"
+        return Path(f"/var/lib/vmoc/netns/{self.instance(spec.sliver_id)}/keys/{user}").read_text()
 
-    def places(self, spec: SliverSpec, name: str) -> tuple[str, Path]:
-        return str(self.folder / name), self.folder / name
+    def place(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def read(self, spec: SliverSpec, name: str) -> bytes | None:
+        return _read(self.folder / name)
+
+    @contextlib.contextmanager
+    def serve(self, spec: SliverSpec, port: int) -> Iterator[object]:
+        words = f"s = socket.create_server(('', {port})); print(flush=True); c, _ = s.accept(); c.sendall(b'hi')"
+        command = ["ip", "netns", "exec", self.instance(spec.sliver_id), "python3", "-c", f"import socket; {words}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None and server.stdout.readline()
+            yield server
+
+    def count(self, cpuinfo: dict[str, Any]) -> int:
+        return int(cpuinfo["processes"])
 
     def sweep(self) -> None:
         parameters = {"known": [], "remove": [self.instance(name) for name in self.names]}
@@ -130,15 +157,19 @@ class Container(Netns):
 
     kind = "container"
     module = "container_sliver"
+    host_port = 3151
 
     def root(self, spec: SliverSpec) -> Path:
         return Path("/var/lib/vmoc/netns", self.instance(spec.sliver_id), "root")
 
     def keys(self, spec: SliverSpec, user: str) -> str:
-        return str(self.root(spec) / "home" / user / ".ssh" / "authorized_keys")
+        return (self.root(spec) / "home" / user / ".ssh" / "authorized_keys").read_text()
 
-    def places(self, spec: SliverSpec, name: str) -> tuple[str, Path]:
-        return f"/tmp/{name}", self.root(spec) / "tmp" / name
+    def place(self, name: str) -> str:
+        return f"/tmp/{name}"
+
+    def read(self, spec: SliverSpec, name: str) -> bytes | None:
+        return _read(self.root(spec) / "tmp" / name)
 
     def first(self, spec: SliverSpec) -> int:
         """The host's number of its first process."""
@@ -165,6 +196,12 @@ class Container(Netns):
         return super().traces() + [one for one in found if "/run/netns/" not in one]
 
 
+def _read(path: Path) -> bytes | None:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    return None
+
+
 def _run(*command: str) -> str:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     done = subprocess.run(
@@ -172,6 +209,3 @@ def _run(*command: str) -> str:
     )
     assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"
     return done.stdout
-
-
-BACKENDS = {"netns": Netns, "container": Container}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,17 @@ import pytest
 from am_bridge.handlers.journal import SqliteJournal
 from am_bridge.handlers.processor import Processor
 from mininet_scenarios.openvswitch import PrivateOvs
-from tests.ovs.handlers.backend import BACKENDS, BackEnd
+from tests.ovs.handlers.backend import BackEnd, Container, Netns
+from tests.ovs.handlers.machines import Machines
+
+BACKENDS = {"netns": Netns, "container": Container, "vm": Machines}
+MARKS = {"vm": [pytest.mark.slow, pytest.mark.timeout(300)]}  # a boot in software takes as many seconds as it gets CPU
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(BACKENDS)])
 def backend(request: pytest.FixtureRequest, namespace: None, tmp_path: Path) -> Iterator[BackEnd]:
-    with PrivateOvs() as ovs:
-        one = BACKENDS[request.param](ovs, tmp_path)
+    with PrivateOvs() as ovs, contextlib.ExitStack() as stack:
+        one = BACKENDS[request.param](ovs, tmp_path, stack)
         yield one
         left = one.traces()
         if left:

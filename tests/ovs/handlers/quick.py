@@ -16,6 +16,7 @@ from am_bridge.handlers.handler import FailureKind, HandlerError, HandlerFailure
 from am_bridge.handlers.spec import SliverSpec
 
 DIRECT = Path(__file__).with_name("direct.py")
+PLAYBOOKS = Path(__file__).resolve().parents[3] / "am_bridge" / "handlers" / "playbooks"
 
 
 class QuickHandler:

@@ -37,7 +37,7 @@ sys.stdin.read()
 
 def test_a_create_that_was_running_is_undone(backend: BackEnd) -> None:
     spec = backend.spec("crash")
-    inside, began = backend.places(spec, "began")
+    inside = backend.place("began")
     hang = f"(setsid sh -c \"trap '' TERM; sleep 300\" &); touch {inside}; sleep 300"
     spec = replace(spec, commands=(hang,), published_ports=(PublishedPort(22),))
     command = [sys.executable, "-c", SERVICE, str(backend.folder), json.dumps(encode(spec))]
@@ -46,14 +46,14 @@ def test_a_create_that_was_running_is_undone(backend: BackEnd) -> None:
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=environment) as service:
         assert service.stdout is not None
         name = service.stdout.readline().strip()
-        deadline = time.monotonic() + 30
-        while not began.exists():
+        deadline = time.monotonic() + 200
+        while backend.read(spec, "began") is None:
             assert time.monotonic() < deadline and service.poll() is None
             time.sleep(0.01)
         service.kill()
     next_life = Processor(backend.catalogue, SqliteJournal(backend.folder / "journal.db"))
     next_life.start()
-    ended = next_life.wait(name, 30)
+    ended = next_life.wait(name, 200)
     next_life.close()
     assert ended.state is OperationState.ABORTED
     assert ended.failure is not None and ended.failure.kind is FailureKind.RESTARTED

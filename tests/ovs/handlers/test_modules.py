@@ -20,6 +20,7 @@ from tests.ovs.handlers.backend import KEY, Netns
 from tests.ovs.handlers.quick import call_module
 
 DIRECT = Path(__file__).with_name("direct.py")
+pytestmark = pytest.mark.parametrize("backend", ["netns", "container"], indirect=True)
 PROGRAMS = ("ip", "ovs-vsctl", "nft", "nsenter")
 LETHAL = """#!/bin/sh
 {program} "$@"

@@ -56,7 +56,8 @@ def find_instances(blank: Sliver) -> list[str]:
     hashes = {match[1] for _, link in socket.if_nameindex() if (match := _LINK.fullmatch(link))}
     hashes |= set(re.findall(r"^table ip vmoc_([0-9a-f]{8})$", blank.look("nft", "list", "tables"), re.MULTILINE))
     names |= {UNKNOWN + one for one in hashes - {name[-8:] for name in names}}
-    return sorted(name for name in names if (kind_of(name) or "netns") == blank.kind)
+    names = {name for name in names if (kind_of(name) or "netns") == blank.kind}
+    return sorted(names | {name for name in blank.instances() if NAME.fullmatch(name)})
 
 
 def kind_of(name: str) -> str:

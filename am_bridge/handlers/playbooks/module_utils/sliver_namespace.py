@@ -75,6 +75,10 @@ class Sliver:
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
+    def instances(self) -> set[str]:
+        """Names of instances that only this kind knows how to find."""
+        return set()
+
     def exists(self) -> bool:
         return os.path.exists(f"/run/netns/{self.name}")
 
@@ -268,20 +272,10 @@ class Sliver:
     # -- published ports -----------------------------------------------------------------------------------------------
 
     def ensure_published(self) -> None:
-        wanted = self.spec["published_ports"]
-        table = f"vmoc_{self.hash}"
-        if not wanted:
+        if not self.spec["published_ports"]:
             self.unpublish()
             return
-        with choosing():
-            state, taken = self.state(), other_states(self.name)
-            index = state.get("management")
-            if index is None:
-                used = {one.get("management") for one in taken}
-                index = next(number for number in range(MANAGEMENT.num_addresses // 2) if number not in used)
-            ports = self.choose_ports(wanted, state.get("ports", {}), taken)
-            if not self.module.check_mode:
-                self.save(management=index, ports=ports)
+        index, ports = self.reserve_ports()
         here, there = (MANAGEMENT[2 * index + end] for end in (0, 1))
         outer = f"vmg{self.hash}"
         if "mgmt0" not in self.links():
@@ -293,10 +287,27 @@ class Sliver:
             self.change("ip", "link", "set", outer, "up")
             self.change("ip", "-n", self.name, "addr", "add", f"{there}/31", "dev", "mgmt0")
             self.change("ip", "-n", self.name, "link", "set", "mgmt0", "up")
-            self.write_sysctl(f"net/ipv4/conf/{outer}/route_localnet", "1")
-        rules = published_rules(table, outer, str(there), {int(port): ports[port] for port in ports})
+        self.ensure_rules(outer, str(there), ports)
+
+    def reserve_ports(self) -> tuple[int, dict[str, int]]:
+        """Which management link is ours, and which port of the host leads to which of the sliver's."""
+        with choosing():
+            state, taken = self.state(), other_states(self.name)
+            index = state.get("management")
+            if index is None:
+                used = {one.get("management") for one in taken}
+                index = next(number for number in range(MANAGEMENT.num_addresses // 2) if number not in used)
+            ports = self.choose_ports(self.spec["published_ports"], state.get("ports", {}), taken)
+            if not self.module.check_mode:
+                self.save(management=index, ports=ports)
+        return index, ports
+
+    def ensure_rules(self, outer: str, there: str, ports: dict[str, int]) -> None:
+        table = f"vmoc_{self.hash}"
+        rules = published_rules(table, outer, there, {int(port): ports[port] for port in ports})
         digest = hashlib.sha256(rules.encode()).hexdigest()
-        if state.get("rules") != digest or not self.look("nft", "list", "table", "ip", table):
+        self.write_sysctl(f"net/ipv4/conf/{outer}/route_localnet", "1")
+        if self.state().get("rules") != digest or not self.look("nft", "list", "table", "ip", table):
             self.change("nft", "-f", "-", data=rules)
             self.save(rules=digest)
 
@@ -513,6 +524,11 @@ def addresses_of(link: dict[str, Any]) -> set[str]:
         for one in link.get("addr_info", [])
         if not (one["family"] == "inet6" and one.get("scope") == "link")
     }
+
+
+def normal(addresses: list[str]) -> list[str]:
+    """As programs write them."""
+    return [str(ipaddress.ip_interface(one)) for one in addresses]
 
 
 def network(text: str) -> str:
