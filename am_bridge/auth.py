@@ -76,7 +76,13 @@ METHODS: Final[Mapping[str, Access]] = {
     "/grpc.health.v1.Health/Watch": Access.ANYONE,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.READ,
 }
-LONG: Final = frozenset({"/vmoc.v1.SliverService/ProbeSliver", "/google.longrunning.Operations/WaitOperation"})
+LONG: Final = frozenset(
+    {
+        "/vmoc.v1.SwitchService/ListFlows",
+        "/vmoc.v1.SliverService/ProbeSliver",
+        "/google.longrunning.Operations/WaitOperation",
+    }
+)
 """Methods that wait for something, and must not keep others waiting."""
 
 

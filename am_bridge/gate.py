@@ -32,6 +32,8 @@ READING: Final = 6
 WAITING: Final = 32
 """Threads."""
 MOST_CALLS: Final = 256
+KEPT: Final = 64
+"""Of the calls, for changes: reads may all be waiting for switches."""
 MOST_STREAMS: Final = 320
 MOST_BYTES: Final = 128 << 20
 """Of the requests that are being answered, or wait for it."""
@@ -185,10 +187,12 @@ class Gate(grpc.aio.ServerInterceptor):
     def _begin(self, method: str, context: Context, data: bytes, *, stream: bool = False) -> Call:
         caller = self._callers.identify(context.auth_context())
         authorise(method, caller)
-        if self.draining and (stream or METHODS.get(method) is Access.WRITE):
+        changes = METHODS.get(method) is Access.WRITE
+        if self.draining and (stream or changes):
             raise ApiError(reasons.SERVER_DRAINING, retry=RetryAfter(2.0))
         assert caller is not None
-        full = self._streams >= MOST_STREAMS if stream else self._calls >= MOST_CALLS
+        most = MOST_CALLS if changes else MOST_CALLS - KEPT
+        full = self._streams >= MOST_STREAMS if stream else self._calls >= most
         if caller.role is not Role.ADMIN:
             full = full or (self._streams_of if stream else self._calls_of)[caller.name] >= MOST_OF_ONE
         if full or (self._bytes and self._bytes + len(data) > MOST_BYTES):
