@@ -28,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="seconds per run")
     parser.add_argument("--hosts", type=int, help="source addresses per switch (1024): bounds its flow table")
     parser.add_argument("--window", type=int, help="packet-ins outstanding per switch in throughput lines (64)")
+    parser.add_argument("--no-journal", action="store_true", help="without the flow journal: state.path :memory:")
     parser.add_argument(
         "--patience", type=float, metavar="SECONDS", help="in all, to repeat lines that other programs disturbed (0)"
     )
@@ -37,6 +38,7 @@ def _arguments() -> argparse.Namespace:
 def _plan(arguments: argparse.Namespace) -> load.Plan:
     plan = load.QUICK if arguments.quick else load.Plan()
     changes = {name: getattr(arguments, name) for name in ("runs", "seconds", "hosts", "window", "patience")}
+    changes["journal"] = False if arguments.no_journal else None
     changes["versions"] = (arguments.version,) if arguments.version else None
     return load.Plan(**(vars(plan) | {name: value for name, value in changes.items() if value is not None}))
 

@@ -43,6 +43,8 @@ class Plan:
     versions: tuple[str, ...] = ("1.0", "1.3")
     window: int = 64
     hosts: int = 1024
+    journal: bool = True
+    """As ``vmoc run`` does unless told otherwise: what the slices have is written down."""
     patience: float = 0.0
     """Seconds in all to spend on repeating lines during which other programs were busy."""
 
@@ -143,7 +145,7 @@ def direct(plan: Plan, version: str, count: int) -> Result:
 
 
 @contextmanager
-def _vmoc(ports: list[int], version: str, cpu: int | None) -> Iterator[VmocProcess]:
+def _vmoc(ports: list[int], version: str, cpu: int | None, *, journal: bool) -> Iterator[VmocProcess]:
     """A VMOC with one slice per VLAN and no limits, in a directory that is gone afterwards."""
     slices = [
         {
@@ -154,7 +156,8 @@ def _vmoc(ports: list[int], version: str, cpu: int | None) -> Iterator[VmocProce
         for vlan, port in zip(VLANS, ports, strict=True)
     ]
     with tempfile.TemporaryDirectory(prefix="vmoc-bench-") as directory:
-        vmoc = VmocProcess(Path(directory), {"slices": slices})
+        state = str(Path(directory) / "vmoc.db") if journal else ":memory:"
+        vmoc = VmocProcess(Path(directory), {"slices": slices, "state": {"path": state}})
         vmoc.config["openflow"]["versions"] = [float(version)]
         try:
             vmoc.start(30)
@@ -195,7 +198,7 @@ def through(
     placement = "any CPU" if cpu is None else "all on one CPU"
     with (
         tools.Controllers(VLANS, cpu=cpu) as controllers,
-        _vmoc(controllers.ports, version, cpu) as vmoc,
+        _vmoc(controllers.ports, version, cpu, journal=plan.journal) as vmoc,
     ):
 
         def measure(count: int, mode: str) -> Result:

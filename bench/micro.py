@@ -20,7 +20,7 @@ from tests.emulation import E, EmulatedSwitch
 from tests.emulation import wire as of
 from vmoc.model import Attachment, Endpoint, Limits, Origin, Segment, Slice
 from vmoc.mux.core import Mux
-from vmoc.mux.effects import Dial
+from vmoc.mux.effects import Dial, Output
 from vmoc.registry import Registry
 
 SOUTH, CHUNK, HOSTS = 1, 64, 1024
@@ -34,7 +34,7 @@ Build = Callable[[int, int, int], bytes]
 class Rig:
     """A mux with one switch and slices on VLAN 101, 102, ..., all connected, everything in memory."""
 
-    def __init__(self, version: int, slices: int = 2) -> None:
+    def __init__(self, version: int, slices: int = 2, *, journal: bool = True) -> None:
         self.version = version
         self.slices = slices
         self.now = 0.0
@@ -51,7 +51,7 @@ class Rig:
             for vlan in range(FIRST, FIRST + slices)
         ]
         registry.adopt(registry.plan(wanted, origin=Origin.FILE))
-        self.mux = Mux(registry.snapshot, journal=True)
+        self.mux = Mux(registry.snapshot, journal=journal)
         self.mux.south_opened(SOUTH, "bench", 0, self.now)
         self.up(of.hello(version, 1, (version,) if version == of.V13 else None))
         self.settle()
@@ -101,8 +101,12 @@ class Rig:
 
     def drain(self) -> int:
         """Throw the output away, the switch's barriers aside; how many messages it was."""
+        return self.carry(self.mux.take())
+
+    def carry(self, output: Output) -> int:
+        """The same of output that has been taken."""
         count = 0
-        for cid, parts in self.mux.take().writes.items():
+        for cid, parts in output.writes.items():
             data = b"".join(parts)
             while data:
                 length = int.from_bytes(data[2:4], "big")

@@ -197,7 +197,7 @@ class World(Playbook):
         self.rights = judges.Rights(slices, policy)
         self.former: list[judges.Rights] = []
         """What held before changes of slices that have not reached every switch."""
-        self.judges: dict[tuple[int, int], judges.SouthJudge] = {}
+        self.judges: dict[tuple[int, int, int], judges.SouthJudge] = {}
         self.models: dict[int, EmulatedSwitch] = {}
         self.overheard: list[Message] = []
         self.calls = 0
@@ -221,7 +221,7 @@ class World(Playbook):
     def judge(self, version: int, dpid: int, native: int) -> judges.SouthJudge:
         """The judge of one switch, for all its connections."""
         new = judges.SouthJudge(version, dpid, native, operator=self.tap, honest=not self.hostile)
-        return self.judges.setdefault((dpid, native), new)
+        return self.judges.setdefault((version, dpid, native), new)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """One call into the mux, timed."""

@@ -187,7 +187,8 @@ class FlowTable:
         """The switch has processed an ADD: what it replaced is gone."""
         previous, added.previous = added.previous, None
         while previous is not None:
-            self.forget(previous)
+            # The journal is not told: it holds what may be there, and an entry that was replaced is never seen again.
+            self.by_serial.pop(previous.serial, None)
             previous = previous.previous
 
     def take_back(self, added: Entry) -> None:
