@@ -36,10 +36,6 @@ class Cost:
     records: float
     written: float
 
-    def share(self, of_what: float) -> float:
-        """Per cent of ``of_what`` microseconds that the journal adds."""
-        return 100 * (self.written - self.without) / of_what
-
 
 def _ways(folder: Path) -> list[tuple[bool, Callable[[bytes], object]]]:
     file = JournalFile(folder / "vmoc.db", _fail)
@@ -102,8 +98,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.journal", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="per version (5)")
     arguments = parser.parse_args()
-    console = Console()
-    console.print(machine.describe())
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print("  ".join(f"{name}: {value}" for name, value in machine.describe().items()))
     console.print(table([run(arguments.seconds, name) for name in VERSIONS]))
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import micro, scale
+from bench import journal, micro, scale
 from tests.emulation import wire as of
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,13 @@ def test_what_a_line_of_flows_and_slices_measures(monkeypatch: pytest.MonkeyPatc
     assert added[:10] == list(range(10)) and len(set(added)) == len(added)
     assert {number for command, number in sent if command == "modify_strict"} == set(range(10))
     assert [number for command, number in sent if command == "delete_strict"] == added[10:]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.3"])
+def test_the_cost_of_the_journal(version: str) -> None:
+    """Each way has the journal it should have, and every flow-mod reached the switch: the tool looks itself."""
+    cost = journal.run(0, version)
+    assert cost.version == version and min(cost.without, cost.records, cost.written) > 0
 
 
 @pytest.mark.slow
