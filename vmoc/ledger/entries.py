@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, ItemsView
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from vmoc.model import Slice
 from vmoc.registry import Conflict
 
 FEW: Final = 64
+CHUNK: Final = 256
+"""Ids in a piece of the order: what one change copies, however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Index:
     def __init__(self) -> None:
         self.segments = 0
         self._entries: dict[str, Entry] = {}
-        self._order: list[str] = []  # never changed, only replaced: readers may be in the middle of it
+        self._order: list[list[str]] = []  # never changed, only replaced: readers may be in the middle of it
         self._come: list[str] = []
         self._gone: list[str] = []
 
@@ -86,13 +89,14 @@ class Index:
         """Up to ``limit`` entries beyond ``after``, and the ``after`` of the next page if there is one."""
         order = self._order
         found: list[Entry] = []
-        for position in range(bisect_right(order, after), len(order)):
-            entry = self._entries.get(order[position])
-            if entry is None or (wanted is not None and not wanted(entry)):
-                continue
-            if len(found) == limit:
-                return found, found[-1].slice.id
-            found.append(entry)
+        for chunk in order[_place(order, after) :]:
+            for position in range(bisect_right(chunk, after), len(chunk)):
+                entry = self._entries.get(chunk[position])
+                if entry is None or (wanted is not None and not wanted(entry)):
+                    continue
+                if len(found) == limit:
+                    return found, found[-1].slice.id
+                found.append(entry)
         return found, None
 
     def enter(self, entry: Entry) -> None:
@@ -116,15 +120,25 @@ class Index:
     def settle(self) -> None:
         """Make the order follow what was entered and has left."""
         if len(self._come) + len(self._gone) > FEW:
-            self._order = sorted(self._entries)
+            names = sorted(self._entries)
+            self._order = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
         elif self._come or self._gone:
             order = self._order.copy()
             for name in {*self._come, *self._gone}:
-                position = bisect_left(order, name)
-                listed = position < len(order) and order[position] == name
-                if name in self._entries and not listed:
-                    insort(order, name)
-                elif listed and name not in self._entries:
-                    del order[position]
+                at = _place(order, name)
+                chunk = order[at].copy() if order else []
+                position = bisect_left(chunk, name)
+                listed = position < len(chunk) and chunk[position] == name
+                if listed and name not in self._entries:
+                    del chunk[position]
+                elif name in self._entries and not listed:
+                    chunk.insert(position, name)
+                half = CHUNK if len(chunk) > 2 * CHUNK else len(chunk)
+                order[at : at + 1] = [part for part in (chunk[:half], chunk[half:]) if part]
             self._order = order
         self._come, self._gone = [], []
+
+
+def _place(order: list[list[str]], name: str) -> int:
+    """Which chunk a name is in, or would be."""
+    return max(0, bisect_right(order, name, key=itemgetter(0)) - 1)
