@@ -1,7 +1,8 @@
 """``python -m bench.registration``: what an aggregate manager gets of a running VMOC, through gRPC from outside.
 
 26 000 VLAN segments registered in batches while a two-slice packet-in load runs, and what that does to the load; one
-registration at a time; a start with all of it stored; listing it; and 4 000 controller connections at once.
+registration at a time; a start with all of it stored; listing it; and 4 000 controller connections at once. The
+switches of the 26 000 are either not there yet, or all there and carry the load themselves (``present``).
 """
 
 from __future__ import annotations
@@ -100,6 +101,11 @@ class Caller:
         request = slices_pb2.RegisterSliceRequest(slice=slice_message(one), request_id=f"bench-{self._asked}")
         self._slices.RegisterSlice(request, timeout=30)
 
+    def datapaths(self) -> int:
+        """How many virtual datapaths there are."""
+        info = self._server.GetServerInfo(server_pb2.GetServerInfoRequest(), timeout=30)
+        return int(info.counts.virtual_datapath_count)
+
     def count(self) -> int:
         """How many slices there are, page by page."""
         request, found = slices_pb2.ListSlicesRequest(page_size=1000, origin=resources_pb2.SLICE_ORIGIN_API), 0
@@ -111,27 +117,25 @@ class Caller:
             request.page_token = page.next_page_token
 
 
-def segments(controller_port: int = 6653) -> Iterator[Slice]:
-    """A slice for each VLAN on each switch; none of the switches is there yet."""
+def segments(*, present: bool = False) -> Iterator[Slice]:
+    """A slice for each VLAN on each switch; ``present``: on those that carry the load, and without controllers."""
+    first = LOAD_DPID if present else FIRST_DPID
     for number in range(SWITCHES):
         for vlan in range(FIRST_VLAN, FIRST_VLAN + PER_SWITCH):
-            controller = Endpoint("tcp", f"192.0.2.{vlan % 250 + 1}", controller_port)
-            attachment = Attachment(FIRST_DPID + number, frozenset((1, 2)))
-            yield Slice(
-                f"s-{number}-{vlan}", (Segment(vlan, (controller,), attachments=(attachment,)),), manager="bench"
-            )
+            controllers = () if present else (Endpoint("tcp", f"192.0.2.{vlan % 250 + 1}", 6653),)
+            attachment = Attachment(first + number, frozenset((1, 2)))
+            yield Slice(f"s-{number}-{vlan}", (Segment(vlan, controllers, attachments=(attachment,)),), manager="bench")
 
 
 @contextmanager
-def _vmoc(folder: Path, ports: Sequence[int] = ()) -> Iterator[VmocProcess]:
+def _vmoc(folder: Path, ports: Sequence[int] = (), switches: int = 1) -> Iterator[VmocProcess]:
     """A VMOC with a state file, and one slice without limits for each controller."""
+    places = [{"dpid": LOAD_DPID + number} for number in range(switches)]
     slices = [
         {
             "id": f"bench-{vlan}",
             "limits": UNLIMITED,
-            "segments": [
-                {"vlan": int(vlan), "controllers": [f"tcp:127.0.0.1:{port}"], "attachments": [{"dpid": LOAD_DPID}]}
-            ],
+            "segments": [{"vlan": int(vlan), "controllers": [f"tcp:127.0.0.1:{port}"], "attachments": places}],
         }
         for vlan, port in zip(VLANS, ports, strict=False)
     ]
@@ -149,11 +153,14 @@ def _vmoc(folder: Path, ports: Sequence[int] = ()) -> Iterator[VmocProcess]:
 class Load:
     """Paced packet-ins of two slices, running in the background."""
 
-    def __init__(self, vmoc: VmocProcess, controllers: tools.Controllers, seconds: float, rate: float) -> None:
+    def __init__(
+        self, vmoc: VmocProcess, controllers: tools.Controllers, seconds: float, rate: float, switches: int = 1
+    ) -> None:
         self._report: dict[str, Any] = {}
         self._failed: tools.ToolError | None = None
         self._arguments: dict[str, Any] = {
             "version": "1.3",
+            "count": switches,
             "seconds": seconds,
             "runs": 1,
             "warm_up": 1.0,
@@ -190,18 +197,25 @@ def register(caller: Caller, slices: Sequence[Slice]) -> list[float]:
     return [caller.batch(slices[start : start + BATCH]) for start in range(0, len(slices), BATCH)]
 
 
-def loaded(folder: Path, seconds: float, rate: float) -> Iterator[Figure]:
+def loaded(folder: Path, seconds: float, rate: float, *, present: bool = False) -> Iterator[Figure]:
     """Registering everything while packet-ins flow, against the same load on its own."""
-    slices = list(segments())
-    with tools.Controllers(VLANS) as controllers, _vmoc(folder, controllers.ports) as vmoc:
+    slices, switches = list(segments(present=present)), SWITCHES if present else 1
+    with tools.Controllers(VLANS) as controllers, _vmoc(folder, controllers.ports, switches) as vmoc:
         caller = Caller(vmoc)
         caller.wait_ready()
-        quiet = Load(vmoc, controllers, seconds, rate).wait()
-        load = Load(vmoc, controllers, seconds, rate)
-        time.sleep(0.5)
+        quiet = Load(vmoc, controllers, seconds, rate, switches).wait()
+        load = Load(vmoc, controllers, seconds, rate, switches)
+        time.sleep(1.0 if present else 0.5)
+        begun = time.perf_counter()
         times = register(caller, slices)
+        arrived = None
         again = 0
         while load.running:  # so that the whole of the run is measured under registrations
+            if present:
+                if arrived is None and _arrived(caller, len(slices)):
+                    arrived = time.perf_counter() - begun
+                time.sleep(0.1)
+                continue
             again += 1
             chunk = slices[(again % SWITCHES) * BATCH : (again % SWITCHES + 1) * BATCH]
             caller.batch([_changed(one, again) for one in chunk])
@@ -212,12 +226,13 @@ def loaded(folder: Path, seconds: float, rate: float) -> Iterator[Figure]:
         caller.close()
     if busy["crossed"] or quiet["crossed"]:
         raise tools.ToolError("packet-ins or answers crossed VLANs: isolation is broken.")
-    yield Figure(
-        f"{len(slices):,} segments in batches of {BATCH}, under load".replace(",", " "), sum(times), "s", most=10
-    )
+    where = f"on {SWITCHES} switches that are there" if present else "under load"
+    yield Figure(f"{len(slices):,} segments in batches of {BATCH}, {where}".replace(",", " "), sum(times), "s", most=10)
     full = times[: len(slices) // BATCH]
     yield Figure("last batch over first batch", full[-1] / full[0], "x", most=1.5)
     yield Figure("slowest batch", max(times), "s")
+    if present:
+        yield Figure("until all have reached the switches", float("nan") if arrived is None else arrived, "s")
     yield Figure(f"packet-in to flow-mod, {rate:g}/s, quiet: p50", quiet["p50_us"], "us")
     yield Figure("the same: p99", quiet["p99_us"], "us")
     yield Figure("the same during registrations: p50", busy["p50_us"], "us")
@@ -225,6 +240,11 @@ def loaded(folder: Path, seconds: float, rate: float) -> Iterator[Figure]:
     yield Figure("p99 over quiet p99", busy["p99_us"] / quiet["p99_us"], "x", most=2)
     yield Figure("packet-ins without an answer", busy["lost"], "")
     yield Figure("memory with all of them", resident / 1e6, "MB")
+
+
+def _arrived(caller: Caller, count: int) -> bool:
+    """Whether as many virtual datapaths are there as segments."""
+    return caller.datapaths() >= count + SWITCHES * len(VLANS)
 
 
 def _changed(one: Slice, number: int) -> Slice:
@@ -345,7 +365,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=8, help="of load, quiet and busy each (8)")
     parser.add_argument("--rate", type=float, default=RATE, help=f"packet-ins per second ({RATE})")
     parser.add_argument("--singles", type=int, default=1000, help="registrations one at a time (1000)")
-    parser.add_argument("--only", choices=["loaded", "stored", "connected"], action="append", help="repeatable")
+    parser.add_argument(
+        "--only", choices=["loaded", "present", "stored", "connected"], action="append", help="repeatable"
+    )
     parser.add_argument("--folder", type=Path, help="where the state file goes (a disk, for honest figures)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE as well")
     options = parser.parse_args(arguments)
@@ -354,6 +376,7 @@ def main(arguments: list[str] | None = None) -> int:
     console.print("  ".join(f"{name}: {value}" for name, value in facts.items()))
     parts: dict[str, Callable[[Path], Iterator[Figure]]] = {
         "loaded": lambda folder: loaded(folder, options.seconds, options.rate),
+        "present": lambda folder: loaded(folder, 2 * options.seconds, options.rate, present=True),
         "stored": lambda folder: stored(folder, options.singles),
         "connected": connected,
     }
