@@ -149,3 +149,22 @@ def test_what_a_killed_create_left_is_a_stray(backend: Netns, spec: SliverSpec) 
         document = {**backend.arguments, "verb": "inventory", "spec": {}, "parameters": parameters}
         result = call_module(backend.module, document)
         assert result["changed"] and result["vmoc_result"]["leftovers"] == [] and backend.traces() == []
+
+
+def test_a_full_disk_is_said_to_be_full(backend: Netns, spec: SliverSpec) -> None:
+    folder = "/var/lib/vmoc/netns"
+    os.makedirs(folder, exist_ok=True)
+    words = json.dumps({**backend.arguments, "verb": "create", "spec": encode(spec)})
+    full = (
+        f'mount -t tmpfs -o size=4k tmpfs {folder} && (cat /dev/zero > {folder}/full || true) 2> /dev/null && exec "$@"'
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", full, "sh", sys.executable, str(DIRECT), backend.module, words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    answer = json.loads(done.stdout)
+    assert answer["failed"] and answer["msg"].endswith("No space left on device")
+    assert backend.traces() == []

@@ -28,6 +28,13 @@ def arguments(commands: bool) -> dict[str, dict[str, Any]]:
 
 def act(module: AnsibleModule, sliver: Sliver) -> None:
     """Do what the verb says, and answer."""
+    try:
+        _act(module, sliver)
+    except OSError as error:  # a full disk, most likely
+        module.fail_json(msg=f"{error.filename or sliver.name}: {error.strerror}", rc=error.errno or 1)
+
+
+def _act(module: AnsibleModule, sliver: Sliver) -> None:
     verb = module.params["verb"]
     if verb in ("create", "modify"):
         sliver.ensure()
