@@ -14,6 +14,7 @@ from pydantic import Field
 from am_bridge.handlers import l2bridge
 from am_bridge.handlers.catalogue import OPTIONAL, WORDS, Catalogue, HandlerConfig
 from am_bridge.handlers.handler import Host
+from am_bridge.handlers.placement import RESOURCES
 from am_bridge.handlers.queue import Limits
 from vmoc.config import values as v
 from vmoc.config.reader import Reader
@@ -47,6 +48,9 @@ class HostSection(Section):
 
     address: str = Field(default="", description="how Ansible reaches it; empty: this machine")
     variables: dict[str, Any] = Field(default={}, description="for playbooks")
+    capacity: dict[str, Annotated[int, v.whole(0, 1_000_000_000)]] = Field(
+        default={}, description="how much it has for slivers, by resource; what is not named is not limited"
+    )
 
 
 class HandlerSection(Section):
@@ -194,7 +198,10 @@ def _hosts(reader: Reader) -> dict[str, Host]:
         if not _HOST.fullmatch(name):
             reader.problem(("hosts", name), "must be a host name", at_key=True)
         elif (section := reader.section(HostSection, ("hosts", name))) is not None:
-            hosts[name] = Host(name, section.address, section.variables)
+            for resource in section.capacity.keys() - set(RESOURCES):
+                path = ("hosts", name, "capacity", resource)
+                reader.problem(path, f"must be one of {', '.join(RESOURCES)}", at_key=True)
+            hosts[name] = Host(name, section.address, section.variables, section.capacity)
     return hosts
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from am_bridge.handlers import inventory, recovery
+from am_bridge.handlers import inventory, networks, recovery
 from am_bridge.handlers.backends import Backends, Factory
 from am_bridge.handlers.catalogue import Catalogue, HandlerConfig, UnsupportedError
 from am_bridge.handlers.eventlog import EventLog
@@ -239,6 +239,7 @@ class Engine:
             stop=stop,
             report=lambda progress: self._report(job, progress),
             secrets=job.secrets,
+            networks=networks.handed_on(job.spec, self.slivers()),
             grace=self.catalogue.stop_grace,
         )
         result, failure, leftovers = perform(job, start.verb, run, self._world)

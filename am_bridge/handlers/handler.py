@@ -75,6 +75,8 @@ class Host:
     address: str = ""
     """Empty: this machine."""
     variables: dict[str, Any] = field(default_factory=dict)
+    capacity: dict[str, int] = field(default_factory=dict)
+    """How much it has for slivers (see ``placement``); what is not named is not limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,8 @@ class Run:
     report: Callable[[Progress], None]
     secrets: tuple[str, ...] = ()
     """Texts that must not be repeated anywhere."""
+    networks: tuple[dict[str, Any], ...] = ()
+    """Those the sliver's cards name: ``name``, and what the network says (``vlan``, ``bridge``, ``subnet``...)."""
     grace: float = 10.0
     """Seconds between asking children to end and killing them."""
 

@@ -64,6 +64,13 @@ def attach(spec: SliverSpec, slivers: Iterable[Sliver]) -> SliverSpec:
     return replace(spec, interfaces=tuple(cards))
 
 
+def handed_on(spec: SliverSpec, slivers: Iterable[Sliver]) -> tuple[dict[str, Any], ...]:
+    """What the networks that the cards name say, for the handler: ``name`` and their facts."""
+    names = {nic.network for nic in spec.interfaces if nic.network}
+    mates = (one for one in slivers if one.key.slice_id == spec.slice_id and one.key.sliver_id in names)
+    return tuple({"name": one.key.sliver_id, **facts} for one in mates if (facts := facts_of(one)) is not None)
+
+
 def users(network: Sliver, slivers: Iterable[Sliver]) -> list[SliverKey]:
     """Slivers with a card on that network."""
     if network.result is None or not isinstance(network.result.facts.get("vlan"), int):

@@ -18,13 +18,22 @@ from am_bridge.handlers.engine import Engine
 from am_bridge.handlers.handler import Host, SliverState, Verb
 from am_bridge.handlers.job import Job
 from am_bridge.handlers.operations import Event, Operation, Request, Sliver
-from am_bridge.handlers.placement import choose_host
+from am_bridge.handlers.placement import NoRoomError, check_room, choose_host, grows
 from am_bridge.handlers.queue import BusyError
 from am_bridge.handlers.records import EtagError, ExistsError, MissingError, ReusedError
 from am_bridge.handlers.redact import split_secrets, split_values
 from am_bridge.handlers.spec import SliverKey, SliverSpec, SpecError, read_spec
 
-__all__ = ["ClosedError", "EtagError", "ExistsError", "MissingError", "Processor", "ReusedError", "StateError"]
+__all__ = [
+    "ClosedError",
+    "EtagError",
+    "ExistsError",
+    "MissingError",
+    "NoRoomError",
+    "Processor",
+    "ReusedError",
+    "StateError",
+]
 
 _NOBODY: Final = Request()
 
@@ -56,16 +65,14 @@ class Processor(Engine):
         """Make a sliver from its specification (see ``spec``).
 
         Raises ``SpecError``, ``UnsupportedError``, ``ExistsError``, ``ReusedError``,
-        ``queue.BusyError``, ``queue.FullError``, ``JournalError``, ``ClosedError``.
+        ``NoRoomError``, ``queue.BusyError``, ``queue.FullError``, ``JournalError``, ``ClosedError``.
         """
         with self._changed:
             if (again := self._again(request, dry_run)) is not None:
                 return again
             slivers = self._records.slivers()
             spec = networks.attach(self.check(document), slivers)
-            if not spec.host and self._is_placed(spec):
-                hosts = self.catalogue.hosts
-                spec = replace(spec, host=choose_host(hosts, (one for one in slivers if self._is_placed(one.spec))))
+            spec = self._place(spec, slivers)
             job = self._job(Verb.CREATE, spec, request)
             self._check_host_is_free(job.host)
             self._queue.check_room(job.ticket())
@@ -99,6 +106,8 @@ class Processor(Engine):
             spec = networks.attach(self.check(document), self._records.slivers())
             old = self._records.sliver(spec.key)
             spec = replace(spec, host=spec.host or old.spec.host)
+            if grows(old.spec, spec):
+                spec = self._place(spec, self._records.slivers())
             self._records.check_etag(spec.key, etag)
             job = self._job(Verb.MODIFY, spec, request)
             self._check_host_is_free(job.host)
@@ -353,6 +362,17 @@ class Processor(Engine):
             manager=request.manager,
             create_time=self._clock(),
         )
+
+    def _place(self, spec: SliverSpec, slivers: list[Sliver]) -> SliverSpec:
+        """With a host, which has room for it. Raises ``NoRoomError``."""
+        if not self._is_placed(spec):
+            return spec
+        placed = [one for one in slivers if self._is_placed(one.spec)]
+        if not spec.host:
+            return replace(spec, host=choose_host(self.catalogue.hosts, spec, placed))
+        host = self.catalogue.host(spec.host)
+        check_room(host, spec, inventory.of_host(placed, host.name, self.catalogue.host("").name))
+        return spec
 
     def _is_placed(self, spec: SliverSpec) -> bool:
         try:

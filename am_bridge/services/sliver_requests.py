@@ -22,6 +22,7 @@ from am_bridge.handlers.processor import (
     EtagError,
     ExistsError,
     MissingError,
+    NoRoomError,
     ReusedError,
     StateError,
 )
@@ -165,6 +166,8 @@ def refusals(metadata: Mapping[str, str] | None = None, stale: Callable[[], str]
     except BusyError as error:
         about["operation"] = PREFIX + error.operation
         raise ApiError(reasons.OPERATION_IN_PROGRESS, str(error), metadata=about, retry=RetryAfter(1.0)) from error
+    except NoRoomError as error:
+        raise ApiError(reasons.NO_CAPACITY, str(error), metadata=about) from error
     except FullError as error:
         raise ApiError(reasons.TOO_MANY_CALLS, str(error), retry=RetryAfter(5.0)) from error
     except JournalError as error:

@@ -17,6 +17,7 @@ from am_bridge.fieldmask import apply_mask
 from am_bridge.fields import to_timestamp
 from am_bridge.handlers.handler import FailureKind, Host
 from am_bridge.handlers.operations import Operation, OperationState, Sliver
+from am_bridge.handlers.placement import used
 from am_bridge.handlers.processor import MissingError, Processor
 from am_bridge.handlers.spec import SpecError
 from am_bridge.paging import PageTokens, cut_page, page_size
@@ -265,11 +266,8 @@ class SliverService:
             state=state,
             schedulable=True,
             resource_types=sorted(self._processor.catalogue.handlers),
-            used={
-                "vcpus": sum(one.spec.vcpus for one in slivers),
-                "memory_mib": sum(one.spec.memory_mib for one in slivers),
-                "disk_gib": sum(one.spec.disk_gib for one in slivers),
-            },
+            capacity=host.capacity,
+            used=used(slivers),
             sliver_count=len(slivers),
             dpids=sorted({card.dpid for card in cards if card.dpid}),
             last_seen_time=to_timestamp(seen) if seen else None,

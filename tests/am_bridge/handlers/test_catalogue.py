@@ -139,6 +139,7 @@ def test_deep_properties_are_refused_without_recursion(catalogue: Catalogue) -> 
             "is no JSON Schema",
         ),
         ("hosts: {'-x': {}}", "1:9: hosts.-x", "must be a host name"),
+        ("hosts: {a: {capacity: {cats: 1}}}", "1:24: hosts.a.capacity.cats", "must be one of slivers, vcpus"),
         ("hosts: [a]", "1:8: hosts", "must be a mapping"),
         ("processor: {workers: 0}", "1:22: processor.workers", "must be a whole number 1..256"),
         ("handlers: {'a b': {}}", "1:12: handlers.a b", "must be a resource type"),

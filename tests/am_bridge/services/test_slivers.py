@@ -14,7 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import ParseDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from am_bridge.handlers.handler import FailureKind, HandlerResult, NicStatus, SliverState
+from am_bridge.handlers.handler import FailureKind, HandlerResult, Host, NicStatus, Run, SliverState
 from am_bridge.status import from_status
 from tests.am_bridge.api import NOW, refused
 from tests.am_bridge.handlers.scripted import WAIT, Gate, fail
@@ -402,3 +402,36 @@ def test_a_console_is_read_and_followed(api: SliverApi, tmp_path: Path) -> None:
     api.become("am2")
     with refused("NOT_OWNER"):
         list(api.slivers.StreamConsole(whole))
+
+
+def test_a_host_that_is_full_says_so(api: SliverApi) -> None:
+    hosts: Any = api.processor.catalogue.hosts
+    for name in ("h1", "h2"):
+        hosts[name] = Host(name, capacity={"vcpus": 3})
+    for name in ("vm1", "vm2"):
+        api.wait(api.create(name))
+    with refused("NO_CAPACITY") as found:
+        api.create("vm3")
+    assert "host h1 has vcpus for 3, of which 2 are in use" in found[0].message
+    shown = api.slivers.ListHosts(v.ListHostsRequest()).hosts
+    assert [(dict(one.capacity), one.used["vcpus"]) for one in shown] == [({"vcpus": 3}, 2)] * 2
+    with refused("NO_CAPACITY"):
+        api.slivers.ModifySliver(v.ModifySliverRequest(sliver=v.Sliver(sliver_id="vm1", spec=spec(vcpus=4))))
+    api.wait(api.slivers.ModifySliver(v.ModifySliverRequest(sliver=v.Sliver(sliver_id="vm1", spec=spec(vcpus=3)))))
+
+
+def test_handlers_get_what_networks_say(api: SliverApi) -> None:
+    network = v.Sliver(sliver_id="lan", slice_id="one", resource_type="L2Bridge")
+    network.spec.update({"properties": {"vlan": 101, "subnet": "10.0.0.0/24"}})
+    api.wait(api.slivers.CreateSliver(v.CreateSliverRequest(sliver=network)))
+    seen: list[Any] = []
+
+    def create(run: Run) -> HandlerResult:
+        seen.extend(run.networks)
+        return READY
+
+    api.handler.steps = {"create": [create]}
+    wanted = sliver(spec=spec(interfaces=[{"name": "eth1", "network": "lan"}]))
+    made = result(api.wait(api.slivers.CreateSliver(v.CreateSliverRequest(sliver=wanted))))
+    assert seen == [{"name": "lan", "vlan": 101, "subnet": "10.0.0.0/24"}]
+    assert made.spec["interfaces"][0]["addresses"][0] == "10.0.0.1/24"

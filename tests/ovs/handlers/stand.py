@@ -48,7 +48,10 @@ class Stand:
             "processor": {"workers": 2, "stop_grace": 1},
             "playbooks": {"netns": "netns.yml"},
             "hosts": hosts,
-            "handlers": {"netns": {"timeouts": {"default": 60}}, "L2Bridge": {"backend": "l2bridge"}},
+            "handlers": {
+                "netns": {"timeouts": {"default": 60}, "actions": ["ping"]},
+                "L2Bridge": {"backend": "l2bridge"},
+            },
         }
         (folder / "handlers.yaml").write_text(json.dumps(handlers))
         configured = {
@@ -68,7 +71,7 @@ class Stand:
         """What a command prints."""
         environment = {**os.environ, "VMOC_SERVER": API}
         done = subprocess.run(
-            [command(), *words], capture_output=True, text=True, timeout=60, check=False, env=environment
+            [command(), *words], capture_output=True, text=True, timeout=200, check=False, env=environment
         )
         assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout + (done.stderr if code else "")

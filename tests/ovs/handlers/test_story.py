@@ -50,6 +50,22 @@ def test_a_network_then_two_slivers_that_talk(lab: Lab) -> None:
     assert shown.count(" done ") == 7 and shown.count("failed") == 0
 
 
+@pytest.mark.timeout(240)
+def test_the_doctor_lets_two_slivers_ping_each_other(lab: Lab) -> None:
+    stand = Stand(lab)
+    stand.start()
+    lab.ovs.set_controller("br0", VMOC_ADDRESS)
+    lab.ovs.wait_connected("br0")
+    configuration = ("-c", str(stand.vmoc.file), "--synthetic")
+    found = {one["subject"]: one for one in stand.document("doctor", *configuration)}
+    told = {name: one["verdict"] for name, one in found.items() if name.startswith("synthetic")}
+    subjects = ("synthetic network", "synthetic slivers", "synthetic ping", "synthetic slice")
+    assert told == dict.fromkeys(subjects, "ok"), found
+    assert found["synthetic slivers"]["text"].startswith("two of type netns on h1 and h2")
+    assert stand.document("sliver", "list") == stand.document("slice", "list") == []
+    assert stand.traces(slice_id="none") == []
+
+
 @pytest.mark.timeout(120)
 def test_a_failure_says_where_and_why(lab: Lab) -> None:
     stand = Stand(lab)
