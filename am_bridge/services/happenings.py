@@ -119,7 +119,7 @@ class Teller:
             count=1,
         )
         if "error_type" in detail:
-            error = m.OpenFlowError(name=str(detail.get("error", "")))
+            error = m.OpenFlowError(name=str(detail.get("error", "")).partition(" ")[0])
             error.type, error.code = _number(detail, "error_type"), _number(detail, "error_code")
             told.openflow_error.CopyFrom(error)
         return told
