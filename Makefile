@@ -32,13 +32,16 @@ FAST    := not ovs and not mininet
 SERIAL  := ovs or mininet
 UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 
-.PHONY: help demo scenarios test test-fast test-unit test-ovs coverage lint format bench soak fuzz run proto setup clean switch-tools machine-tools compiler
+.PHONY: help demo demo-rack scenarios test test-fast test-unit test-ovs coverage lint format bench soak fuzz run proto setup clean switch-tools machine-tools compiler
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) proto switch-tools ## two experimenters on real Open vSwitch switches, checked line by line (root, under 90 s)
 	@$(AS_ROOT) $(BIN)/python -m mininet_scenarios.demo $(DEMO)
+
+demo-rack: $(READY) proto switch-tools ## a GRAM rack and an aggregate manager that fills it, checked line by line (root)
+	@$(AS_ROOT) $(BIN)/python -m mininet_scenarios.gram $(DEMO)
 
 scenarios: $(READY) proto switch-tools ## short stories on Mininet networks (root); one: make scenarios SCENARIO=ring
 	@$(AS_ROOT) $(BIN)/python -m mininet_scenarios.scenarios $(SCENARIO)

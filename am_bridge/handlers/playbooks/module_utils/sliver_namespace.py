@@ -486,7 +486,9 @@ class Sliver:
         }
 
     def attachment(self) -> tuple[str, int]:
-        """The switch the cards are at, for VMOC: our bridge, or what is at the far end of its uplink, and the port."""
+        """The switch the cards are at, for VMOC: as the operator says, at the uplink's far end, or our own bridge."""
+        if self.module.params["dpid"]:
+            return self.module.params["dpid"], self.module.params["port"]
         uplink = self.module.params["uplink"]
         bridge, number = self.bridge, 0
         if uplink:

@@ -20,6 +20,8 @@ def arguments(commands: bool) -> dict[str, dict[str, Any]]:
         "parameters": {"type": "dict", "default": {}},
         "bridge": {"type": "str", "required": True},
         "uplink": {"type": "str", "default": ""},
+        "dpid": {"type": "str", "default": ""},
+        "port": {"type": "int", "default": 0},
         "ovs_rundir": {"type": "path", "default": ""},
         "commands": {"type": "bool", "default": commands},
         "published_ports": {"type": "str", "default": "3000-3999"},
