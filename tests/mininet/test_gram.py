@@ -64,9 +64,12 @@ def test_every_line_holds(place: Path) -> None:
 
 def test_killed_it_leaves_no_process(place: Path) -> None:
     story = Process("story", STORY, log=place / "story.log", env=environment(place), cwd=ROOT)
-    wait_until(lambda: "The rack stands" in story.output(), "the rack", timeout=60)
-    assert len(descendants(MARK)) > 20
-    story.kill()
+    try:
+        wait_until(lambda: "The rack stands" in story.output(), "the rack", timeout=60)
+        running = len(descendants(MARK))
+    finally:
+        story.kill()
+    assert running > 12
 
 
 def test_without_an_ssh_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
