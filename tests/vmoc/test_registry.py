@@ -17,6 +17,7 @@ from vmoc.registry import (
     PlanRejectedError,
     Registry,
     Snapshot,
+    follow,
     presented_dpid,
 )
 
@@ -339,3 +340,35 @@ def test_after_any_history_it_is_as_if_made_at_once(
                     for g in s.segments
                     if s.enabled and g.attachment(dpid) is not None and native in (0, g.vlan)
                 }
+
+
+# -- following another registry ------------------------------------------------------------------------
+
+
+def test_a_follower_comes_to_the_same_snapshot():
+    registry, snapshot = Registry(), Snapshot()
+    steps: list[tuple[list[Slice], list[str]]] = [
+        ([Slice("a", (Segment(1),)), Slice("b", (Segment(2, attachments=(Attachment(7),)),))], []),
+        ([Slice("b", (Segment(3),)), Slice("c", (Segment(2),))], []),  # b gives up what c gets
+        ([Slice("d", (Segment(1),))], ["a"]),
+        ([], ["b", "c", "d"]),
+    ]
+    for put, drop in steps:
+        plan = registry.plan_change(put, drop, origin=Origin.FILE)
+        assert not plan.conflicts
+        registry.adopt(plan)
+        after = plan.snapshot.slices
+        snapshot = follow(snapshot, [after[name] for name in (*plan.added, *plan.changed)], plan.removed)
+        assert dict(snapshot.slices) == dict(after)
+        for dpid in (7, 8):
+            assert list(snapshot.segments_on(dpid)) == list(plan.snapshot.segments_on(dpid))
+        for vlan in (1, 2, 3):
+            assert snapshot.segments_on_vlan(vlan) == plan.snapshot.segments_on_vlan(vlan)
+
+
+def test_a_follower_that_is_elsewhere_says_so():
+    with pytest.raises(PlanRejectedError, match="is not there"):
+        follow(Snapshot(), [], ["a"])
+    here = follow(Snapshot(), [Slice("a", (Segment(1),))], [])
+    with pytest.raises(PlanRejectedError):
+        follow(here, [Slice("b", (Segment(1),))], [])
