@@ -24,6 +24,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="about 45 s instead of 3 minutes, less exact")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, every run included, to FILE")
     parser.add_argument("--version", choices=["1.0", "1.3"], help="one OpenFlow version only")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", metavar="N", help="as of vmoc run; several: one after another (1)"
+    )
     parser.add_argument("--runs", type=int, help="runs per line (median is shown)")
     parser.add_argument("--seconds", type=float, help="seconds per run")
     parser.add_argument("--hosts", type=int, help="source addresses per switch (1024): bounds its flow table")
@@ -39,6 +42,7 @@ def _plan(arguments: argparse.Namespace) -> load.Plan:
     plan = load.QUICK if arguments.quick else load.Plan()
     changes = {name: getattr(arguments, name) for name in ("runs", "seconds", "hosts", "window", "patience")}
     changes["journal"] = False if arguments.no_journal else None
+    changes["workers"] = tuple(arguments.workers) if arguments.workers else None
     changes["versions"] = (arguments.version,) if arguments.version else None
     return load.Plan(**(vars(plan) | {name: value for name, value in changes.items() if value is not None}))
 
@@ -52,13 +56,14 @@ def _table(results: list[load.Result]) -> Table:
     table.add_column("OpenFlow")
     table.add_column("what")
     table.add_column("placement")
-    for name in ("switches", "trips/s", "p50 us", "p99 us", "CPU us/trip", "memory MB", "lost", "cross"):
+    for name in ("workers", "switches", "trips/s", "p50 us", "p99 us", "CPU us/trip", "memory MB", "lost", "cross"):
         table.add_column(name, justify="right")
     for r in results:
         table.add_row(
             r.version,
             r.title,
             r.placement,
+            str(r.workers or ""),
             str(r.switches),
             _short(r.per_second),
             _short(r.p50_us),
@@ -103,7 +108,8 @@ def main() -> int:
         seconds = time.monotonic() - begun
         console.print(
             f"[{seconds:5.1f} s] OpenFlow {result.version}, {result.title}, {result.switches} switch(es),"
-            f" {result.placement}: {_short(result.per_second)} round trips/s, p50 {result.p50_us:.0f} us,"
+            f" {result.workers or 'no'} worker(s), {result.placement}:"
+            f" {_short(result.per_second)} round trips/s, p50 {result.p50_us:.0f} us,"
             f" p99 {result.p99_us:.0f} us",
             markup=False,
         )
@@ -114,8 +120,9 @@ def main() -> int:
         for version in plan.versions:
             for count in (1, 16):
                 done(patience.best(partial(load.direct, plan, version, count)))
-            load.through(plan, version, None, CASES, patience, done)
-            load.through(plan, version, min(os.sched_getaffinity(0)), [(1, "latency")], patience, done)
+            for workers in plan.workers:
+                load.through(plan, version, None, workers, CASES, patience, done)
+                load.through(plan, version, min(os.sched_getaffinity(0)), workers, [(1, "latency")], patience, done)
         costs = scale.run(0.3 if arguments.quick else 2, plan.versions)
     except tools.ToolError as error:
         console.print(str(error), markup=False)

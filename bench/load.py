@@ -45,6 +45,7 @@ class Plan:
     hosts: int = 1024
     journal: bool = True
     """As ``vmoc run`` does unless told otherwise: what the slices have is written down."""
+    workers: tuple[int, ...] = (1,)
     patience: float = 0.0
     """Seconds in all to spend on repeating lines during which other programs were busy."""
 
@@ -63,6 +64,7 @@ class Result:
     version: str
     switches: int
     mode: str
+    workers: int
     placement: str
     per_second: float
     p50_us: float
@@ -82,7 +84,9 @@ class Result:
         return asdict(self)
 
 
-def _result(title: str, placement: str, report: dict[str, Any], foreign: int, *, through: bool) -> Result:
+def _result(title: str, placement: str, report: dict[str, Any], foreign: int, *, workers: int = 0) -> Result:
+    through = workers > 0
+
     runs = report["runs"]
 
     def median(key: str) -> float:
@@ -96,6 +100,7 @@ def _result(title: str, placement: str, report: dict[str, Any], foreign: int, *,
         version=report["version"],
         switches=report["switches"],
         mode=report["mode"],
+        workers=workers,
         placement=placement,
         per_second=median("per_second"),
         p50_us=median("p50_us"),
@@ -141,11 +146,11 @@ def direct(plan: Plan, version: str, count: int) -> Result:
             warm_up=0.2,
             load=[controllers.pid],
         )
-    return _result("tools alone", "any CPU", report, controllers.counters["foreign"], through=False)
+    return _result("tools alone", "any CPU", report, controllers.counters["foreign"])
 
 
 @contextmanager
-def _vmoc(ports: list[int], version: str, cpu: int | None, *, journal: bool) -> Iterator[VmocProcess]:
+def _vmoc(ports: list[int], version: str, cpu: int | None, workers: int, *, journal: bool) -> Iterator[VmocProcess]:
     """A VMOC with one slice per VLAN and no limits, in a directory that is gone afterwards."""
     slices = [
         {
@@ -157,10 +162,12 @@ def _vmoc(ports: list[int], version: str, cpu: int | None, *, journal: bool) -> 
     ]
     with tempfile.TemporaryDirectory(prefix="vmoc-bench-") as directory:
         state = str(Path(directory) / "vmoc.db") if journal else ":memory:"
-        vmoc = VmocProcess(Path(directory), {"slices": slices, "state": {"path": state}})
+        config = {"slices": slices, "state": {"path": state}}
+        vmoc = VmocProcess(Path(directory), config, options=("--workers", str(workers)))
         vmoc.config["openflow"]["versions"] = [float(version)]
         try:
             vmoc.start(30)
+            vmoc.wait_log("VMOC has started", 30)
             if cpu is not None:
                 for pid in family(vmoc.pid):
                     for task in os.listdir(f"/proc/{pid}/task"):
@@ -190,6 +197,7 @@ def through(
     plan: Plan,
     version: str,
     cpu: int | None,
+    workers: int,
     cases: list[tuple[int, str]],
     patience: Patience,
     done: Callable[[Result], None],
@@ -198,7 +206,7 @@ def through(
     placement = "any CPU" if cpu is None else "all on one CPU"
     with (
         tools.Controllers(VLANS, cpu=cpu) as controllers,
-        _vmoc(controllers.ports, version, cpu, journal=plan.journal) as vmoc,
+        _vmoc(controllers.ports, version, cpu, workers, journal=plan.journal) as vmoc,
     ):
 
         def measure(count: int, mode: str) -> Result:
@@ -217,7 +225,7 @@ def through(
                 cpu=cpu,
             )
             title = "1 outstanding" if mode == "latency" else f"{plan.window} outstanding"
-            return _result(title, placement, report, 0, through=True)
+            return _result(title, placement, report, 0, workers=workers)
 
         for count, mode in cases:
             done(patience.best(partial(measure, count, mode)))

@@ -95,10 +95,11 @@ class Service:
         self._build(loop)
         self._catch_signals()  # before anybody can see a port open and take us for ready
         try:
-            client_tls = self._open(self.settings)
+            client_tls, server_tls = _contexts(self.settings)
             self.engine.start(client_tls, _identity(self.settings))
+            await self._unless_stopped(self.engine.started())  # a port that is open has somebody behind it
+            self._open(self.settings, server_tls)
             self._open_api(self.settings)
-            await self._unless_stopped(self.engine.started())
         except (tls.TlsFilesError, southbound.ListenError, StartError) as exc:
             self._close_listeners()
             if self._compute is not None:
@@ -166,9 +167,8 @@ class Service:
         self.edge, self.rack, self.watched = self.engine.edge, self.engine.rack, self.engine.watched
         self.slices.connect(self.edge.call, self._adopt, self.engine.told)
 
-    def _open(self, settings: Settings) -> tls.ClientTls | None:
-        """Load the certificates and bind every port, before anything is accepted anywhere."""
-        client_tls, server_tls = _contexts(settings)
+    def _open(self, settings: Settings, server_tls: ssl.SSLContext | None) -> None:
+        """Bind every port, before anything is accepted anywhere."""
         for wanted in settings.listeners:
             where = Listening(wanted.address, wanted.port, wanted.vlan or 0, server_tls if wanted.tls else None)
             listener = southbound.Listener(self.edge, where)
@@ -184,7 +184,6 @@ class Service:
                 healthy=self.watched.why_unhealthy,
                 ready=self.watched.why_not_ready,
             )
-        return client_tls
 
     def _open_api(self, settings: Settings) -> None:
         """Importing gRPC takes a while, which those without it need not wait."""

@@ -21,6 +21,7 @@ from vmoc.daemon.workers import messages
 from vmoc.daemon.workers.messages import Answered, Asked, MessageError, pack, unpack
 from vmoc.net.channel import Channel
 
+COMMAND: Final = (sys.executable, "-m", "vmoc.daemon.workers.worker")
 BACKOFF_FIRST: Final = 0.1
 BACKOFF_MAX: Final = 30.0
 STEADY: Final = 60.0
@@ -78,7 +79,7 @@ class Member:
         self._again = None
         self._began = monotonic()
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "vmoc.daemon.workers.worker", str(theirs.fileno()), str(os.getpid())]
+        command = [*COMMAND, str(theirs.fileno()), str(os.getpid())]
         try:
             # A process group of its own: a Ctrl-C in the terminal is the parent's to act upon.
             self._process = subprocess.Popen(
