@@ -112,6 +112,7 @@ class Member:
     def is_ready(self) -> None:
         """It can be asked, and given switches."""
         self.ready = True
+        self._drop_old()
         for asked, _ in self._questions.values():
             self.send(asked)
 
