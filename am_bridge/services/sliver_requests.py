@@ -105,7 +105,8 @@ def plain_struct(struct: Struct, path: str, problems: Violations) -> dict[str, A
     def plain(value: Value, path: str, depth: int) -> Any:
         left[0] -= 1
         if depth > MOST_DEPTH or left[0] < 0:
-            problems.add(path, f"must hold at most {MOST_VALUES} values, nested at most {MOST_DEPTH} deep")
+            if depth > MOST_DEPTH or left[0] == -1:  # once is enough
+                problems.add(path, f"must hold at most {MOST_VALUES} values, nested at most {MOST_DEPTH} deep")
             return None
         match value.WhichOneof("kind"):
             case "number_value":

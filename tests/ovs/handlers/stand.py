@@ -43,7 +43,7 @@ class Stand:
     def start(self) -> None:
         """Run VMOC, until the API answers."""
         folder = self.lab.directory
-        hosts = {f"h{n}": {"variables": self._variables(n)} for n in (1, 2)}
+        hosts = {f"h{n}": {"variables": self.variables(n)} for n in (1, 2)}
         handlers = {
             "processor": {"workers": 2, "stop_grace": 1},
             "playbooks": {"netns": "netns.yml"},
@@ -63,7 +63,7 @@ class Stand:
         self.vmoc = self.lab.run_vmoc(**configured)
         wait_until(lambda: "the API is at" in self.vmoc.output(), "the API to listen")
 
-    def _variables(self, number: int) -> dict[str, Any]:
+    def variables(self, number: int) -> dict[str, Any]:
         uplink = f"e{number}-br0"  # as PrivateOvs.add_patch calls it
         return {"netns_bridge": f"e{number}", "netns_uplink": uplink, "netns_ovs_rundir": str(self.ovs.directory)}
 
