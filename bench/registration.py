@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -265,6 +266,7 @@ def stored(folder: Path, singles: int) -> Iterator[Figure]:
             segment = Segment(4000, slices[0].segments[0].controllers, attachments=(Attachment(0x9000 + number),))
             caller.one(Slice(f"one-{number}", (segment,), manager="bench"))
         yield Figure("one at a time, among them", singles / (time.perf_counter() - begun), "/s", least=300)
+        yield Figure("what the disk alone can do: writes of 16 KiB, each synced", _syncs(folder), "/s")
         vmoc.kill()
         begun = time.perf_counter()
         vmoc.launch()
@@ -288,6 +290,22 @@ def stored(folder: Path, singles: int) -> Iterator[Figure]:
             if done.returncode or done.stdout.count("one-") < singles:
                 raise tools.ToolError(f"vmoc slice list failed: {done.stderr.strip()}")
             yield Figure(f"vmoc slice list -o {form}, the program's start included", took, "s", most=3)
+
+
+def _syncs(folder: Path, count: int = 300) -> float:
+    """Writes per second into a file that has its size already, which is what a commit of the state file is."""
+    file, block = folder / "syncs", bytes(16 << 10)
+    with file.open("wb") as writer:
+        writer.write(block * count)
+        os.fsync(writer.fileno())
+    with file.open("r+b", buffering=0) as writer:
+        begun = time.perf_counter()
+        for _ in range(count):
+            writer.write(block)
+            os.fdatasync(writer.fileno())
+        took = time.perf_counter() - begun
+    file.unlink()
+    return count / took
 
 
 def connected(folder: Path) -> Iterator[Figure]:

@@ -29,7 +29,9 @@ SHARE: Final = 4
 SLICES: Final = 16
 """Slices looked at at a time."""
 PACE: Final = 0.002
-"""Seconds from one piece to the next."""
+"""Seconds from one piece to the next, while everybody else is served in time."""
+LONGEST: Final = 0.05
+"""Seconds at most, while others are not."""
 
 Key = tuple[int, int]
 Slices = Mapping[str, Slice]
@@ -48,6 +50,7 @@ class Adopting:
         """VLANs that somebody leaves."""
         self._todo: dict[Key, dict[int, None]] = {}
         self._alarm: Alarm | None = None
+        self._pause = PACE
 
     @property
     def behind(self) -> int:
@@ -69,6 +72,9 @@ class Adopting:
             self._step(now)
 
     def _step(self, now: float) -> None:
+        # A turn that comes late shows that there is more to do than time: packets go first.
+        late = max(0.0, now - self._alarm.when) if self._alarm is not None else 0.0
+        self._pause = min(LONGEST, max(PACE, self._pause / 2 + 2 * late))
         self._alarm = None
         touched = Touched()
         for old, new in self._next_changes():
@@ -82,7 +88,7 @@ class Adopting:
         for switch, piece in self._next_pairs():
             self._tenancy.sync(switch, now, piece)
         if self._changes or self._urgent or self._todo:
-            self._alarm = self._hub.clock.at(now + PACE, self._step)
+            self._alarm = self._hub.clock.at(now + self._pause, self._step)
         else:
             self._tenancy.settled()
 

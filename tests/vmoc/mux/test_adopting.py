@@ -10,7 +10,7 @@ from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, V10, V13, Playbook, 
 from vmoc.events import Kind
 from vmoc.model import Slice
 from vmoc.mux import adopting
-from vmoc.mux.adopting import PACE, PIECE, SHARE
+from vmoc.mux.adopting import LONGEST, PACE, PIECE, SHARE
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
 MANY = tuple(piece(f"s{vlan}", vlan, (1,), controllers=("many",), dpid=None) for vlan in range(1000, 1100))
@@ -60,6 +60,29 @@ def test_a_large_one_in_pieces_and_the_rest_is_served_meanwhile(version: int) ->
     assert here(book) == {one.id for one in (*FOUR, *MANY)}
     assert book.now - begin < 3 * len(MANY) / SHARE * PACE
     assert [event.slice for event in book.told(Kind.SLICE_ADDED)] == [one.id for one in MANY]
+
+
+def test_turns_that_come_late_are_followed_by_longer_pauses() -> None:
+    book, _ = scene(V13)
+    give(book, *FOUR, *MANY)
+
+    def pause(late: float) -> float:
+        due = book.mux.next_deadline()
+        assert due is not None
+        book.now = due + late
+        book.mux.wake(book.now)
+        book.settle()
+        again = book.mux.next_deadline()
+        assert again is not None
+        return again - book.now
+
+    assert pause(0.0) == pytest.approx(PACE)
+    assert pause(0.004) == pytest.approx(0.009)
+    assert pause(5.0) == pytest.approx(LONGEST), "and yet it goes on"
+    pauses = [pause(0.0) for _ in range(6)]
+    assert pauses == sorted(pauses, reverse=True) and pauses[-1] == pytest.approx(PACE)
+    book.advance(2)
+    assert not book.mux.behind
 
 
 @BOTH
