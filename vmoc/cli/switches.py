@@ -15,6 +15,12 @@ from vmoc.v1 import switches_pb2 as s
 from vmoc.v1 import switches_pb2_grpc
 
 FLOWS_PAGE = 5000
+_NATIVE = click.option(
+    "--native-vlan",
+    type=click.IntRange(0, 4094),
+    default=None,
+    help="Which one, if several have that DPID: the VLAN of its listener, 0 for none.",
+)
 
 
 @click.group("switch")
@@ -61,10 +67,11 @@ def list_(server: Server, output: str, slice_id: str, state: str | None) -> None
 @server_options
 @output_option
 @click.argument("dpid", metavar="DPID")
-def show(server: Server, output: str, dpid: str) -> None:
+@_NATIVE
+def show(server: Server, output: str, dpid: str, native_vlan: int | None) -> None:
     """Show one switch: its ports, and the virtual datapaths on it."""
     stub = switches_pb2_grpc.SwitchServiceStub(server.channel)
-    one = server.call(stub.GetSwitch, s.GetSwitchRequest(dpid=dpid))
+    one = server.call(stub.GetSwitch, s.GetSwitchRequest(dpid=dpid, native_vlan_id=native_vlan))
     if output != "table":
         show_document(output, to_document(one))
         return
@@ -128,6 +135,7 @@ def show(server: Server, output: str, dpid: str) -> None:
 @click.option("--table", "table_id", type=click.IntRange(0, 254), default=None, help="Only of this table.")
 @click.option("--kind", type=click.Choice(words(s.FlowKind.DESCRIPTOR)), default=None, help="Whose work they are.")
 @click.option("--virtual", is_flag=True, help="As the slice's controller sees them.")
+@_NATIVE
 def flows(
     server: Server,
     output: str,
@@ -137,10 +145,13 @@ def flows(
     table_id: int | None,
     kind: str | None,
     virtual: bool,
+    native_vlan: int | None,
 ) -> None:
     """List the flows of a switch as ovs-ofctl writes them, with the slice each belongs to."""
     wanted: Any = number_of(s.FlowKind.DESCRIPTOR, kind) if kind else 0
-    request = s.ListFlowsRequest(dpid=dpid, slice_id=slice_id, vlan_id=vlan or 0, kind=wanted)
+    request = s.ListFlowsRequest(
+        dpid=dpid, slice_id=slice_id, vlan_id=vlan or 0, kind=wanted, native_vlan_id=native_vlan
+    )
     if table_id is not None:
         request.table_id = table_id
     stub = switches_pb2_grpc.SwitchServiceStub(server.channel)

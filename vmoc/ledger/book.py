@@ -23,23 +23,19 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmoc.events import Event, Kind
+from vmoc.ledger import vetting
 from vmoc.ledger.entries import Entry, Index, Once, Outcome
 from vmoc.ledger.errors import (
-    ConflictError,
-    EtagMismatchError,
-    FileSliceError,
-    NotYoursError,
     RequestReusedError,
     ReservedVlanError,
     SliceNotFoundError,
-    TooManyError,
 )
 from vmoc.ledger.expiry import Expiry
 from vmoc.ledger.occupants import Occupant, check_unoccupied, find_strays
-from vmoc.ledger.rules import MAX_SEGMENTS, MAX_SLICES, Rules, check
+from vmoc.ledger.rules import Rules, check
 from vmoc.ledger.vlans import Choices, VlanUse, dpids_of, fill_in, list_vlans, suggest
 from vmoc.model import Origin, Slice
-from vmoc.registry import ConflictKind, Plan, Registry, Snapshot
+from vmoc.registry import Plan, Registry, Snapshot
 from vmoc.store import Store, StoredAnswer, StoredSlice
 
 KEEP_ANSWERS: Final = 86_400.0
@@ -201,9 +197,9 @@ class SliceBook:
         """
 
         def prepare() -> _Draft:
-            wanted = _of_manager(slices, manager)
-            self._may(wanted, manager)
-            self._check_etags(etags)
+            wanted = vetting.of_manager(slices, manager)
+            vetting.may(self._entries, wanted, manager)
+            vetting.check_etags(self._entries, etags)
             return _Draft(self._vet(wanted, choices=choices), asked=[one.id for one in wanted])
 
         return self._change(prepare, once, dry_run)
@@ -225,10 +221,10 @@ class SliceBook:
         """
 
         def prepare() -> _Draft:
-            old = self._known([slice_id], manager)[0].slice
-            self._check_etags({slice_id: etag} if etag else None)
+            old = vetting.known(self._entries, [slice_id], manager)[0].slice
+            vetting.check_etags(self._entries, {slice_id: etag} if etag else None)
             new = replace(change(old), id=slice_id, origin=Origin.API)
-            self._may([new], manager)
+            vetting.may(self._entries, [new], manager)
             return _Draft(self._vet([new], choices=choices), asked=[slice_id])
 
         return self._change(prepare, once, dry_run)
@@ -282,8 +278,8 @@ class SliceBook:
 
         def prepare() -> _Draft:
             there = [name for name in dict.fromkeys(ids) if not missing_ok or name in self._entries]
-            self._known(there, manager)
-            self._check_etags(etags)
+            vetting.known(self._entries, there, manager)
+            vetting.check_etags(self._entries, etags)
             return _Draft(drop=there)
 
         return self._change(prepare, once, dry_run)
@@ -300,8 +296,8 @@ class SliceBook:
         """Make ``slices`` all that ``manager`` has; slices of others, and the file's, stay."""
 
         def prepare() -> _Draft:
-            wanted = _of_manager(slices, manager)
-            self._may(wanted, manager)
+            wanted = vetting.of_manager(slices, manager)
+            vetting.may(self._entries, wanted, manager)
             ids = {one.id for one in wanted}
             drop = [
                 name
@@ -387,7 +383,7 @@ class SliceBook:
     def _commit(self, draft: _Draft, once: Once | None, dry_run: bool) -> tuple[Outcome, Wait | None]:
         plan = self._registry.plan_change(draft.put, draft.drop, origin=Origin.API, sharing=self._rules.sharing)
         if plan.conflicts:
-            raise self._conflict(plan)
+            raise vetting.conflict_of(plan, self._rules.vlans)
         now = self._clock()
         fresh: list[StoredSlice] = []
         generation = self._generation
@@ -403,7 +399,7 @@ class SliceBook:
             fresh.append(StoredSlice(one, created, now, generation))
         added = tuple(row.slice.id for row in fresh if row.slice.id not in self._entries)
         changed = tuple(row.slice.id for row in fresh if row.slice.id in self._entries)
-        self._not_too_many(fresh, draft.drop)
+        vetting.not_too_many(self._entries, fresh, draft.drop)
         last = tuple(self._entries[name] for name in draft.drop)
         outcome = Outcome(tuple(after[name] for name in draft.asked), added, changed, tuple(draft.drop), last)
         if dry_run:
@@ -511,53 +507,6 @@ class SliceBook:
         filled = fill_in(slices, before, snapshot, rules, leaving, choices)
         return [one if one.origin is Origin.API else replace(one, origin=Origin.API) for one in filled]
 
-    def _known(self, ids: Sequence[str], manager: str | None) -> list[Entry]:
-        """Their entries, if the caller may change them."""
-        missing = [name for name in ids if name not in self._entries]
-        if missing:
-            raise SliceNotFoundError(missing)
-        found = [self._entries[name] for name in ids]
-        self._may([entry.slice for entry in found], manager)
-        return found
-
-    def _may(self, slices: Sequence[Slice], manager: str | None) -> None:
-        """They, and the slices they would replace, are of the API and the caller's."""
-        present = [self._entries[one.id].slice for one in slices if one.id in self._entries]
-        if manager is not None:
-            others = [one.id for one in (*slices, *present) if one.manager != manager]
-            if others:
-                raise NotYoursError(list(dict.fromkeys(others)), manager)
-        of_file = [one.id for one in present if one.origin is Origin.FILE]
-        if of_file:
-            raise FileSliceError(of_file)
-
-    def _check_etags(self, etags: Mapping[str, str] | None) -> None:
-        for name, etag in (etags or {}).items():
-            entry = self._entries.get(name)
-            if etag and (entry is None or entry.etag != etag):
-                raise EtagMismatchError(name, etag, None if entry is None else entry.etag)
-
-    def _not_too_many(self, fresh: Sequence[StoredSlice], drop: Sequence[str]) -> None:
-        gone = [self._entries[name].slice for name in drop]
-        gone += [self._entries[row.slice.id].slice for row in fresh if row.slice.id in self._entries]
-        if not fresh:
-            return
-        slices = len(self._entries) - len(gone) + len(fresh)
-        if slices > MAX_SLICES:
-            raise TooManyError("slices", slices, MAX_SLICES)
-        added, left = sum(len(row.slice.segments) for row in fresh), sum(len(one.segments) for one in gone)
-        count = self._entries.segments + added - left
-        if count > MAX_SEGMENTS and added > left:
-            raise TooManyError("segments", count, MAX_SEGMENTS)
-
-    def _conflict(self, plan: Plan) -> ConflictError:
-        first = plan.conflicts[0]
-        free: tuple[int, ...] = ()
-        if first.kind is ConflictKind.VLAN and first.vlan is not None:
-            dpids = None if first.dpid is None else frozenset((first.dpid,))
-            free = suggest(plan.base, self._rules.vlans, dpids, first.vlan)
-        return ConflictError(plan.conflicts, free)
-
     # -- telling -------------------------------------------------------------------------------------------------------
 
     def _say(self, kind: Kind, name: str, message: str, **detail: object) -> None:
@@ -572,11 +521,6 @@ class SliceBook:
 
 def _etag(generation: int) -> str:
     return f"{generation:x}"
-
-
-def _of_manager(slices: Sequence[Slice], manager: str | None) -> list[Slice]:
-    """With no manager of their own they get the caller's."""
-    return [replace(one, manager=manager) if manager and not one.manager else one for one in slices]
 
 
 def _has(one: Slice | None, vlan: int) -> bool:

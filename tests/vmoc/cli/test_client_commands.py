@@ -80,6 +80,24 @@ def test_a_refusal_is_one_sentence_with_its_reason_and_1(server: FakeServer, cap
     assert capsys.readouterr().err == "vmoc: VLAN 101 is taken (VLAN_IN_USE)\n"
 
 
+def test_a_busy_server_is_asked_again_when_it_says(server: FakeServer, capsys: Captured) -> None:
+    soon = error_details_pb2.RetryInfo()
+    soon.retry_delay.FromMilliseconds(20)
+    late = error_details_pb2.RetryInfo()
+    late.retry_delay.FromSeconds(3600)
+    busy = [soon, late]
+
+    def answer(request: w.ListFlowsRequest) -> w.ListFlowsResponse:
+        if len(server.requests) in (1, 3):
+            raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "asked too often", info("TOO_MANY_CALLS"), busy.pop(0))
+        return w.ListFlowsResponse()
+
+    server.on("SwitchService/ListFlows", answer)
+    assert main(["switch", "flows", "0x1"]) == 0 and len(server.requests) == 2
+    assert main(["switch", "flows", "0x1"]) == 1, "an hour is more than --timeout"
+    assert capsys.readouterr().err == "vmoc: asked too often (TOO_MANY_CALLS)\n"
+
+
 def test_field_violations_are_named(server: FakeServer, capsys: Captured) -> None:
     bad = error_details_pb2.BadRequest()
     bad.field_violations.add(field="slice.segments[0].vlan_id", description="must be 1 to 4094")

@@ -267,8 +267,8 @@ def test_too_many() -> None:
 
 
 def test_the_book_does_not_grow_beyond_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmoc.ledger.book.MAX_SLICES", 2)
-    monkeypatch.setattr("vmoc.ledger.book.MAX_SEGMENTS", 3)
+    monkeypatch.setattr("vmoc.ledger.vetting.MAX_SLICES", 2)
+    monkeypatch.setattr("vmoc.ledger.vetting.MAX_SEGMENTS", 3)
     ledger = Ledger()
     ledger.book.register([A, B])
     fails(e.TooManyError, lambda: ledger.book.register([one("c", at(3))]), ledger)

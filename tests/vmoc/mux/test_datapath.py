@@ -67,6 +67,7 @@ def test_states_are_reported_once(version: int):
     switch.close()
     states = [(e.reason, e.detail["state"]) for e in book.told(Kind.DATAPATH_STATE)]
     assert states == [("ready", "ready"), ("pending", "pending")]
+    assert [e.detail["before"] for e in book.told(Kind.DATAPATH_STATE)] == ["pending", "ready"]
     datapath = inside(book, 100)
     datapath.enter(State.PENDING, book.now)
     assert len(book.mux.take().effects) == 0
@@ -82,7 +83,8 @@ def test_what_goes_on_happening_is_said_once_in_a_while(version: int):
         book.now += SAY_AGAIN / 50
     book.carry()
     assert len(book.told(Kind.QUOTA)) == 2
-    (first, _) = book.told(Kind.DROPPED)
+    (first, second) = book.told(Kind.DROPPED)
+    assert (first.detail["count"], second.detail["count"]) == (1, 50), "with those that were not told since"
     assert (first.slice, first.vlan, first.dpid, first.controller) == ("alice", 100, 0xAA, "tcp:x:1")
 
 

@@ -21,6 +21,7 @@ from tests.vmoc.mux.playbook import (
     scene,
     with_segment,
 )
+from vmoc.events import Kind
 from vmoc.model import Attachment, FailMode, Slice
 from vmoc.mux.effects import SwitchAppeared
 from vmoc.mux.flows import LINGER
@@ -245,6 +246,8 @@ def test_odd_port_status_messages(version: int):
     assert book.heard() == {}
     switch.port_status("modify", 42)
     assert set(book.heard()) == {"uma"}, "it was not known, so it is new"
+    told = [(e.detail["port"], e.detail["change"]) for e in book.told(Kind.PORT_CHANGED)]
+    assert told == [(42, "removed"), (42, "changed")]
     book.clear()
     switch.port_status("add", 2)
     assert len(book.heard()) == 4, "it was known; they are told what the switch says"

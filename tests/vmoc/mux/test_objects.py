@@ -241,7 +241,8 @@ def test_quotas_are_told_once_in_a_while() -> None:
     meter_mod(alice, 1)
     meter_mod(alice, 2)
     alice.error(meter_mod(alice, 3), (12, 10))
-    assert len(book.told(Kind.QUOTA)) == 2
+    limits = [(event.detail["limit"], event.detail["value"]) for event in book.told(Kind.QUOTA)]
+    assert limits == [("max_groups", 4), ("max_meters", 2)]
 
 
 def test_a_switch_has_only_so_many_meters() -> None:

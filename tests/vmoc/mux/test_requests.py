@@ -464,4 +464,5 @@ def test_the_quota_is_told_once_in_a_while(version: int):
     assert len(book.told(Kind.QUOTA)) == 1
     book.advance(11)
     a.add(2, eth_dst=99)
-    assert len(book.told(Kind.QUOTA)) == 2
+    first, second = (event.detail for event in book.told(Kind.QUOTA))
+    assert (first["limit"], first["value"], second["count"]) == ("max_flows", 10, 20)

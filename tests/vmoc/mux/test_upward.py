@@ -262,7 +262,10 @@ def test_the_rate_is_the_slices_own_and_excess_is_dropped(version: int):
     assert len(book.at("alice").packet_ins()) == 10
     assert len(book.at("bob").packet_ins()) == 25
     assert book.mux.counters.dropped_packet_ins == {"rate": 15}
-    assert [event.slice for event in book.told(Kind.DROPPED)] == ["alice"]
+    (told,) = book.told(Kind.DROPPED)
+    assert (told.slice, told.detail["limit"], told.detail["value"]) == ("alice", "packet_in_rate", 10)
+    (link,) = (one for one in book.mux.view.connections(0, 99, 0.0)[0] if one.slice == "alice")
+    assert link.dropped == 15
     book.advance(0.5)
     for _ in range(9):
         switch.packet_in(2, E(100))

@@ -18,6 +18,7 @@ from vmoc.telemetry.stream import (
     Happened,
     Severity,
     StateEnd,
+    StateItem,
     Stream,
     TokenError,
     TooManyReadersError,
@@ -81,6 +82,62 @@ def test_a_token_that_fell_out_of_the_ring_is_answered_with_a_gap() -> None:
     assert isinstance(gap, Gap) and gap.reason == "overrun"
     assert gap.lost is not None and [5 + gap.lost + 1] == [int(str(rest[0]))]
     assert rest[-1] == "50" and len(rest) == 50 - 5 - gap.lost
+
+
+def test_the_earliest_token_is_that_of_the_oldest_event_kept() -> None:
+    log, events = made(20)
+    assert names(events.subscribe(token="earliest")) == []
+    record(log, "a", "b")
+    assert names(events.subscribe(token="earliest")) == ["a", "b"]
+    record(log, *(str(number) for number in range(100)))
+    assert names(events.subscribe(token="earliest")) == [str(number) for number in range(80, 100)]
+
+
+def ready(reader: stream.Subscription, most: int = 100) -> tuple[list[object], bool]:
+    items, more = reader.ready(most)
+    return [item.event.slice if isinstance(item, Happened) else item for item in items], more
+
+
+def test_what_is_ready_is_given_without_waiting_a_few_at_a_time() -> None:
+    log, events = made()
+    reader = events.subscribe(EventFilter(kinds=frozenset({Kind.SLICE_ADDED})))
+    assert ready(reader) == ([], False)
+    record(log, "a", "b", "c")
+    record(log, "x", kind=Kind.SLICE_CHANGED)
+    assert ready(reader, 2) == (["a", "b"], True)
+    assert ready(reader, 2) == (["c"], False) and reader.token == "boot.4", "past what it did not want"
+    gap, _ = events.subscribe(token="another.7").ready(1)
+    assert gap == [Gap("boot.0", "restart", None)]
+
+
+def test_a_reader_that_wants_little_is_not_kept_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "LOOKS", 5)
+    log, events = made()
+    reader = events.subscribe(EventFilter(slices=frozenset({"last"})))
+    record(log, *("x" for _ in range(12)), "last")
+    assert [ready(reader) for _ in range(3)] == [([], True), ([], True), (["last"], False)]
+
+
+def test_news_are_told_once_until_they_are_looked_at() -> None:
+    log, events = made()
+    told: list[None] = []
+    reader = events.subscribe(on_news=lambda: told.append(None))
+    record(log, "a", "b")
+    assert len(told) == 1
+    ready(reader)
+    record(log, "c")
+    assert len(told) == 2
+    reader.close()
+    assert len(told) == 3, "also of the end"
+    record(log, "d")
+    assert len(told) == 3
+
+
+def test_the_prelude_comes_in_pieces_and_ends() -> None:
+    _, events = made()
+    items = [StateItem(number) for number in range(3)]
+    reader = events.subscribe(prelude=iter([*items, StateEnd("boot.0")]))
+    assert [reader.prelude(2), reader.prelude(2), reader.prelude(2)] == [items[:2], [items[2], StateEnd("boot.0")], []]
 
 
 def test_a_slow_reader_misses_events_and_is_told_how_many() -> None:
