@@ -222,5 +222,5 @@ def test_a_hundred_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path) -> 
     finally:
         lives.close()
     answers = sum(writer.answers for writer in writers)
-    assert answers > 5 * KILLS, "the kills came too early to prove anything"
+    assert answers >= KILLS * 9 // 10, "the kills came too early to prove anything"
     assert "Traceback" not in lives.log.read_text()

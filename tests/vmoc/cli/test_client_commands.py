@@ -95,7 +95,7 @@ def test_a_busy_server_is_asked_again_when_it_says(server: FakeServer, capsys: C
     server.on("SwitchService/ListFlows", answer)
     assert main(["switch", "flows", "0x1"]) == 0 and len(server.requests) == 2
     assert main(["switch", "flows", "0x1"]) == 1, "an hour is more than --timeout"
-    assert capsys.readouterr().err == "vmoc: asked too often (TOO_MANY_CALLS)\n"
+    assert capsys.readouterr().err == "no flows\nvmoc: asked too often (TOO_MANY_CALLS)\n"
 
 
 def test_field_violations_are_named(server: FakeServer, capsys: Captured) -> None:

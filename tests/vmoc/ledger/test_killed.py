@@ -55,6 +55,9 @@ def test_a_hundred_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path) -> 
                 lines.append(line)
                 if line.startswith("child"):
                     child = int(line.split()[1])
+            while turn % 5 and not lines[-1].startswith("!"):  # else kill it while it begins
+                lines.append(parent.stdout.readline().strip())
+                assert lines[-1], "the writer ended"
             time.sleep(chance.uniform(0, 0.03))
             os.kill(child, 9)
             while lines[-1] != "end":
@@ -82,4 +85,4 @@ def test_a_hundred_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path) -> 
         parent.stdout.close()
         parent.kill()
         parent.wait()
-    assert answers > KILLS, "the kills came too early to prove anything"
+    assert answers >= KILLS * 4 // 5, "the kills came too early to prove anything"
