@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from am_bridge.handlers.handler import HandlerResult, Run, SliverState, TakesInventory
+from am_bridge.handlers.handler import HandlerError, HandlerResult, Run, SliverState, TakesInventory
 from am_bridge.handlers.operations import Sliver
 from am_bridge.handlers.queue import Limits
 from am_bridge.handlers.spec import SliverKey
@@ -29,7 +30,8 @@ def take(
 ) -> HandlerResult:
     """Ask every handler (with the resource types it makes) what is there, and have strays removed if ``remove``.
 
-    ``slivers`` gives those of the host, which must get no new ones meanwhile if strays are removed.
+    ``slivers`` gives those of the host, which must get no new ones meanwhile if strays are removed. One that cannot
+    be asked does not keep the others from being; then it is raised, as ``HandlerError``, with what they found.
     """
     wanted = slivers()
     known = [one.key for one in wanted]
@@ -38,8 +40,15 @@ def take(
     removed: list[str] = []
     left: list[str] = []
     missing: list[str] = []
+    failures: list[HandlerError] = []
     for types, handler in handlers:
-        found = _instances(handler.inventory(run, known, ()))
+        try:
+            found = _instances(handler.inventory(run, known, ()))
+        except HandlerError as error:
+            if run.stop.asked:
+                raise
+            failures.append(error)
+            continue
         extra = sorted(name for name, key in found.items() if key not in known and name not in instances)
         strays += [name for name in extra if name not in strays]
         there = {key for key in found.values() if key is not None}
@@ -49,10 +58,22 @@ def take(
             if made and one.key not in there and instance not in found:
                 missing.append(one.key.sliver_id)
         if remove and extra:
-            result = handler.inventory(run, known, extra)
+            try:
+                result = handler.inventory(run, known, extra)
+            except HandlerError as error:
+                if run.stop.asked:
+                    raise
+                failures.append(error)
+                continue
             after = _instances(result)
             removed += [name for name in extra if name not in after]
             left += result.leftovers
+    if failures:
+        first = failures[0].failure
+        lists = (("strays", strays), ("removed", removed), ("missing", missing))
+        found_text = "; ".join(f"{what}: {', '.join(names)}" for what, names in lists if names) or "nothing"
+        text = f"{len(failures)} of {len(handlers)} handlers failed: {first.message}; the others found {found_text}"
+        raise HandlerError(replace(first, message=text), (*left, *failures[0].leftovers))
     facts: dict[str, Any] = {"strays": strays, "missing": missing, "removed": removed}
     return HandlerResult(SliverState.READY, facts=facts, leftovers=tuple(left))
 

@@ -7,9 +7,18 @@ from typing import Any
 
 import pytest
 
+from am_bridge.handlers import handler as where
 from am_bridge.handlers.catalogue import UnsupportedError
-from am_bridge.handlers.handler import HandlerResult, Run, SliverState
-from am_bridge.handlers.inventory import HOST_KEY
+from am_bridge.handlers.handler import (
+    FailureKind,
+    HandlerError,
+    HandlerFailure,
+    HandlerResult,
+    Run,
+    SliverState,
+    Stop,
+)
+from am_bridge.handlers.inventory import HOST_KEY, take
 from am_bridge.handlers.operations import OperationState
 from am_bridge.handlers.processor import Processor
 from am_bridge.handlers.queue import BusyError
@@ -80,6 +89,22 @@ def test_what_cannot_be_removed_is_left_over(one: Processor, host: Host) -> None
     host.stuck.add("i-stray")
     ended = one.wait(one.reconcile("h1", remove=True).id, WAIT)
     assert ended.leftovers == ("netns:i-stray",)
+
+
+def test_a_handler_that_cannot_be_asked_does_not_keep_the_others_from_it() -> None:
+    class Broken:
+        def inventory(self, run: Run, known: Sequence[SliverKey], remove: Sequence[str]) -> HandlerResult:
+            raise HandlerError(HandlerFailure(FailureKind.TASK, "no libvirt here", playbook="vm.yml"))
+
+    host = Host()
+    host.there["i-stray"] = None
+    run = Run("1", 1, 10.0, where.Host("h1"), Stop(), lambda progress: None)
+    handlers = [(frozenset({"VM"}), Broken()), (frozenset({"Scripted"}), host)]
+    with pytest.raises(HandlerError) as caught:
+        take(run, handlers, list, remove=True)
+    assert caught.value.failure.playbook == "vm.yml" and not host.there
+    text = "1 of 2 handlers failed: no libvirt here; the others found strays: i-stray; removed: i-stray"
+    assert str(caught.value.failure.message) == text
 
 
 def test_nothing_new_comes_to_a_host_while_strays_are_removed(one: Processor, host: Host) -> None:

@@ -49,7 +49,7 @@ class Stand:
             "playbooks": {"netns": "netns.yml"},
             "hosts": hosts,
             "handlers": {
-                "netns": {"timeouts": {"default": 60}, "actions": ["ping"]},
+                "netns": {"timeouts": {"default": 60}, "actions": ["ping"], "playbooks": {"inventory": "netns.yml"}},
                 "L2Bridge": {"backend": "l2bridge"},
             },
         }

@@ -11,7 +11,8 @@ from tests.ovs.handlers.stand import Stand
 from tests.ovs.lab import VMOC_ADDRESS, Lab
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_network_then_two_slivers_that_talk(lab: Lab) -> None:
     stand = Stand(lab)
     stand.start()
@@ -39,6 +40,14 @@ def test_a_network_then_two_slivers_that_talk(lab: Lab) -> None:
     wait_until(lambda: ping(made["left"]["status"]["instance"], "10.9.0.2"), "left to reach right", timeout=20)
     assert stand.run("sliver", "delete", "lan", code=1).count("2 slivers are on network alice/lan")
 
+    instance = made["left"]["status"]["instance"]
+    assert instance not in stand.run("sliver", "reconcile", "h1")
+    stand.run("sliver", "forget", "left")
+    assert f"stray: instance {instance}" in stand.run("sliver", "reconcile", "h1")  # never --remove: others test here
+    card = "interfaces=[{name: eth1, network: lan}]"
+    again = ("sliver", "create", "left", "--slice", "alice", "--type", "netns", "--host", "h1", "--set", card)
+    assert stand.document(*again)["response"]["status"]["interfaces"] == made["left"]["status"]["interfaces"]
+
     probed = stand.document("sliver", "probe", "left")
     assert probed["status"]["state"] == "active" and probed["status"]["interfaces"][0]["port"] == 1
     for name in ("left", "right", "lan"):
@@ -47,9 +56,10 @@ def test_a_network_then_two_slivers_that_talk(lab: Lab) -> None:
     assert not stand.document("slice", "show", "alice").get("segments")
     assert stand.traces("left", "right", slice_id="alice") == []
     shown = stand.run("operation", "list")
-    assert shown.count(" done ") == 7 and shown.count("failed") == 0
+    assert shown.count(" done ") == 10 and shown.count("failed") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_doctor_lets_two_slivers_ping_each_other(lab: Lab) -> None:
     stand = Stand(lab)
@@ -66,6 +76,7 @@ def test_the_doctor_lets_two_slivers_ping_each_other(lab: Lab) -> None:
     assert stand.traces(slice_id="none") == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_failure_says_where_and_why(lab: Lab) -> None:
     stand = Stand(lab)
