@@ -113,8 +113,10 @@ class Slices:
         hand(take)
 
         def wait() -> None:
-            if threading.current_thread() is not threading.main_thread():  # the loop must not wait for itself
-                taken.wait(self._told)
+            if threading.current_thread() is threading.main_thread():
+                return  # the loop must not wait for itself
+            if not taken.wait(self._told):
+                self._log.warning(f"a change of slices has not had effect everywhere within {self._told:g} s")
 
         return wait
 

@@ -45,6 +45,8 @@ START: Final = 60.0
 """Seconds the workers may take to be ready at first."""
 PART: Final = 500
 """Slices in one message."""
+MOST_UNSENT: Final = 8 << 20
+"""Bytes of applications' messages that may wait for a worker."""
 HELD: Final = 1024
 """Switches that wait for their worker to come back."""
 
@@ -157,7 +159,8 @@ class Crew:
             if member is not None:
                 by_member.setdefault(member, []).append((key, message))
         for member, part in by_member.items():
-            member.send(m.OperatorOutput(tuple(part)))
+            if member.unsent < MOST_UNSENT:  # else it does not read, and its switches are lost in any case
+                member.send(m.OperatorOutput(tuple(part)))
 
     def tick(self) -> None:
         """See what has changed its mind."""

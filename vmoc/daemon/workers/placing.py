@@ -50,10 +50,6 @@ class Placing:
         home = self._homes.get(dpid & _MEETS)
         return None if home is None else home.worker
 
-    def keys(self) -> list[Key]:
-        """Every switch that a worker knows; ascending."""
-        return sorted(key for home in self._homes.values() for key in home.keys)
-
     def choose(self, dpid: int, ready: Collection[int]) -> int | None:
         """Who shall serve a switch: whoever has it, or the least busy one of ``ready``; None when there is none."""
         worker = self.worker_of(dpid)

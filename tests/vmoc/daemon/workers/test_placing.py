@@ -78,7 +78,7 @@ def test_what_is_forgotten_may_go_elsewhere():
     placing.forget((SAME, 0), home, 2)
     assert placing.worker_of(TWIN) == home  # the instance of VLAN 101 is still known
     placing.forget((SAME, 101), home, 2)
-    assert placing.worker_of(SAME) is None and placing.keys() == []
+    assert placing.worker_of(SAME) is None
 
 
 def test_a_switch_handed_over_again_is_not_forgotten_by_a_word_from_before():
@@ -97,6 +97,15 @@ def test_what_the_journal_knows_has_its_worker_before_it_connects():
     placing = Placing(2)
     placing.put((7, 0), 1)
     assert placing.choose(7, (0, 1)) == 1
-    assert placing.keys() == [(7, 0)]
     placing.forget((7, 0), 1, 0)
-    assert placing.keys() == []
+    assert placing.worker_of(7) is None
+
+
+def test_a_worker_that_is_started_again_knows_what_its_journal_tells():
+    placing = Placing(2)
+    for dpid in range(1, 7):
+        place(placing, dpid, dpid)
+    lost = [dpid for dpid in range(1, 7) if placing.worker_of(dpid) == 0]
+    placing.begin(0, [(lost[0], 0), (lost[0], 101)])
+    assert [placing.worker_of(dpid) for dpid in lost] == [0, None, None]
+    assert all(placing.worker_of(dpid) == 1 for dpid in range(1, 7) if dpid not in lost)
