@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from am_bridge.handlers.catalogue_file import read_catalogue
 from am_bridge.handlers.decode import encode
 from am_bridge.handlers.spec import read_spec
 from tests.ovs.handlers.quick import DIRECT, PLAYBOOKS
@@ -163,3 +164,18 @@ def test_ansible_takes_the_playbook(playbook: str, tmp_path: Path) -> None:
         env={**os.environ, "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", **library},
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_the_guide_says_of_configuration_holds(tmp_path: Path) -> None:
+    """The examples of docs/handlers.md are catalogues, and their properties are checked."""
+    text = (PLAYBOOKS.parents[2] / "docs" / "handlers.md").read_text()
+    examples = [one.split("```")[0] for one in text.split("```yaml\n")[1:]]
+    found = [one for one in examples if one.startswith("playbooks: {")]
+    assert len(found) == 2
+    for number, example in enumerate(found):
+        (tmp_path / f"{number}.yaml").write_text(example)
+        catalogue = read_catalogue(tmp_path / f"{number}.yaml")
+        if "OpenStack" in catalogue.handlers:
+            config = catalogue.find("OpenStack")
+            assert [*config.find_problems({"flavor": "m1.small"})] == []
+            assert [*config.find_problems({"flavour": "m1.small"})] and [*config.find_problems({"flavor": 3})]

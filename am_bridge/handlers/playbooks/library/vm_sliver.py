@@ -20,7 +20,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pci_claims import CLAIMS
 from ansible.module_utils.sliver_inventory import take_inventory
-from ansible.module_utils.sliver_verbs import answer
+from ansible.module_utils.sliver_verbs import answer, arguments
 from ansible.module_utils.vm_machine import VirtualMachine
 
 DOCUMENTATION = """
@@ -31,17 +31,11 @@ description: Makes, changes, removes and looks at a libvirt domain with cards on
 
 NODES = "/sys/devices/system/node/node[0-9]*"
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "verb": {"type": "str", "required": True},
-    "spec": {"type": "dict", "required": True},
-    "parameters": {"type": "dict", "default": {}},
+    **arguments(commands=True),
     "volumes": {"type": "list", "elements": "dict", "default": []},
     "uri": {"type": "str", "default": "qemu:///system"},
     "virtualisation": {"type": "str", "default": "kvm", "choices": ["kvm", "qemu"]},
-    "bridge": {"type": "str", "required": True},
-    "uplink": {"type": "str", "default": ""},
-    "ovs_rundir": {"type": "path", "default": ""},
     "offload": {"type": "str", "default": "auto", "choices": ["auto", "on", "off"]},
-    "published_ports": {"type": "str", "default": "3000-3999"},
     "images": {"type": "path", "required": True},
     "claims": {"type": "path", "default": CLAIMS},
     "template": {"type": "path", "default": ""},
@@ -53,6 +47,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Read the arguments, do what the verb says, answer."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        act(module)
+    except OSError as error:  # a full disk, most likely
+        module.fail_json(msg=f"{error.filename or 'the machine'}: {error.strerror}", rc=error.errno or 1)
+
+
+def act(module: AnsibleModule) -> None:
+    """Do what the verb says, and answer."""
     if module.params["verb"] == "inventory":
         take_inventory(module, VirtualMachine)
     machine = VirtualMachine(module)

@@ -79,6 +79,8 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
 
     def ensure(self) -> None:
         """Make it, or make it so."""
+        if self.spec["commands"] and not self.module.params["commands"]:
+            self.fail("machines of this host run no commands of slivers; see vm_commands")
         if self.bridge not in self.look("ovs-vsctl", "-t", "10", "list-br").split():
             self.fail(f"there is no bridge {self.bridge} on this host; see vm_bridge")
         image = self.image()
