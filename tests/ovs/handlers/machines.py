@@ -17,6 +17,7 @@ import ansible.module_utils
 from am_bridge.handlers.catalogue import HandlerConfig
 from am_bridge.handlers.handler import Handler
 from am_bridge.handlers.spec import SliverSpec
+from mininet_scenarios.processes import wait_until
 from tests.ovs.handlers.backend import Netns
 from tests.ovs.handlers.libvirt import Libvirt
 from tests.ovs.handlers.quick import PLAYBOOKS, QuickHandler
@@ -92,7 +93,9 @@ class Machines(Netns):
     @contextlib.contextmanager
     def serve(self, spec: SliverSpec, port: int) -> Iterator[object]:
         words = {"path": "nc", "arg": ["-l", "-p", str(port), "-e", "/bin/echo", "hi"]}
-        yield self.agent(spec).ask("guest-exec", **words)
+        self.agent(spec).ask("guest-exec", **words)
+        wait_until(lambda: f":{port} " in self.execute(spec, "netstat", "-ltn"), "the server inside", timeout=60)
+        yield None
 
     def count(self, cpuinfo: dict[str, Any]) -> int:
         return len(cpuinfo["vcpus"])
