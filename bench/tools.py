@@ -50,10 +50,13 @@ def _pin(cpu: int | None) -> list[str]:
 
 
 class Controllers:
-    """One process that plays a controller on each of the given VLAN lists; ``ports`` in the same order."""
+    """One process that plays a controller on each of the given VLAN lists; ``ports`` in the same order.
+
+    An empty list stands for a controller that takes any VLAN, or none.
+    """
 
     def __init__(self, vlans: Sequence[str], *, answer: str = "fm", cpu: int | None = None) -> None:
-        arguments = [argument for each in vlans for argument in ("-p", f"0:{each}")]
+        arguments = [argument for each in vlans for argument in ("-p", f"0:{each}" if each else "0")]
         self._process = subprocess.Popen(
             [str(build() / "controllers"), *arguments, "-a", answer, *_pin(cpu)],
             stdout=subprocess.PIPE,

@@ -235,10 +235,14 @@ class Edge:
                     wire = wires.get(cid)
                     if wire is None:
                         continue
-                    # One joined buffer is cheaper than an iovec of many small ones.
-                    wire.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
-                    if wire.congested and wire.unsent() > wire.most_unsent:
-                        wire.overflow()
+                    try:
+                        # One joined buffer is cheaper than an iovec of many small ones.
+                        wire.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+                        if wire.congested and wire.unsent() > wire.most_unsent:
+                            wire.overflow()
+                            self._again = True
+                    except Exception as exc:
+                        wire.crashed(exc)  # not whoever it was that had us write
                         self._again = True
                 if output.effects:
                     self._do(output.effects)

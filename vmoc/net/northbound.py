@@ -75,6 +75,8 @@ class Dialler:
         self._running: dict[int, tuple[asyncio.Task[None], NorthWire]] = {}
         # Abandoned dials count too until their tasks are over.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._making: set[asyncio.Task[object]] = set()
+        """Connections on the way from a socket to a transport, whose dial may be over already."""
 
     def dial(self, effect: Dial) -> None:
         """Start, or queue, a dial; one of the same link that is under way is abandoned."""
@@ -115,8 +117,7 @@ class Dialler:
 
     async def _dial(self, link: int, endpoint: Endpoint, wire: NorthWire) -> None:
         try:
-            async with asyncio.timeout(self._connect):
-                why = await self._attempt(endpoint, wire)
+            why = await self._attempt(endpoint, wire)
         except TimeoutError:
             why = f"no answer within {self._connect:g} s"
         except (OSError, ValueError, UnicodeError) as exc:
@@ -135,15 +136,30 @@ class Dialler:
             if self._tls is None:
                 return "ssl: controllers need openflow.tls (cert, key, ca) in the configuration"
             context = self._tls.context(endpoint.host)
-        connection = await self._connected(endpoint)
+        begun = monotonic()
+        async with asyncio.timeout(self._connect):
+            connection = await self._connected(endpoint)
         # From here on the socket is the transport's to close, whatever happens.
-        await self._edge.loop.create_connection(
-            lambda: wire,
-            sock=connection,
-            ssl=context,
-            server_hostname=endpoint.host if context is not None else None,
+        left = max(0.1, self._connect - (monotonic() - begun))
+        making: asyncio.Task[object] = self._edge.loop.create_task(
+            self._edge.loop.create_connection(
+                lambda: wire,
+                sock=connection,
+                ssl=context,
+                server_hostname=endpoint.host if context is not None else None,
+                ssl_handshake_timeout=left if context is not None else None,
+            )
         )
+        self._making.add(making)
+        making.add_done_callback(self._made)
+        # To cancel it could close a connection that the core has been told of, without a word.
+        await asyncio.shield(making)
         return None
+
+    def _made(self, making: asyncio.Task[object]) -> None:
+        self._making.discard(making)
+        if not making.cancelled():
+            making.exception()  # whoever dialled heard of it, or wants nothing of it any more
 
     async def _connected(self, endpoint: Endpoint) -> socket.socket:
         """The first of the host's addresses that answers; raises the last one's ``OSError``."""

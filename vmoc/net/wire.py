@@ -104,7 +104,7 @@ class Wire(asyncio.Protocol):
             self.opened(stream)
             self._pump()
         except Exception as exc:
-            self._crashed(exc)
+            self.crashed(exc)
 
     def data_received(self, data: bytes) -> None:
         if len(data) > TURN or self._rest:
@@ -114,7 +114,7 @@ class Wire(asyncio.Protocol):
             self._feed(self.cid, data, monotonic())
             self._pump()
         except Exception as exc:
-            self._crashed(exc)
+            self.crashed(exc)
 
     def eof_received(self) -> bool | None:
         return None  # the transport flushes and closes itself
@@ -159,7 +159,7 @@ class Wire(asyncio.Protocol):
             self._feed(self.cid, piece, monotonic())
             self._pump()
         except Exception as exc:
-            self._crashed(exc)
+            self.crashed(exc)
             return
         self._carry_on()
 
@@ -236,6 +236,17 @@ class Wire(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def crashed(self, exc: Exception) -> None:
+        """Our own failure while handling this connection: report it, drop the connection, keep the rest."""
+        self.edge.bug(f"connection {self.cid}", exc)
+        if self._ending:
+            return
+        self._end()
+        if self.transport is not None:
+            self.transport.abort()
+        if self.cid:
+            self._tell_lost("closed after an internal error")
+
     # ---- inside ------------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:
@@ -249,14 +260,3 @@ class Wire(asyncio.Protocol):
             self.lost(why)
 
         self.edge.run(tell)
-
-    def _crashed(self, exc: Exception) -> None:
-        """Our own failure while handling this connection: report it, drop the connection, keep the rest."""
-        self.edge.bug(f"connection {self.cid}", exc)
-        if self._ending:
-            return
-        self._end()
-        if self.transport is not None:
-            self.transport.abort()
-        if self.cid:
-            self._tell_lost("closed after an internal error")

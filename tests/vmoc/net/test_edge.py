@@ -175,3 +175,34 @@ def test_a_failing_effect_does_not_hold_back_the_next(loop_kind: str) -> None:
             assert "effect Dial: RuntimeError: no" in s.bugs.pop()
 
     play(loop_kind, scene)
+
+
+def test_a_connection_that_cannot_be_written_to_is_lost_and_not_the_one_that_had_us_write(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            listener = s.listen()
+            mute, _ = await s.connect(listener.port)
+            await until(lambda: len(s.core.named("south_opened")) == 1, "the first switch")
+            reader, writer = await s.connect(listener.port)
+            await until(lambda: len(s.core.named("south_opened")) == 2, "the second switch")
+            (first, *_), (second, *_) = s.core.named("south_opened")
+
+            def broken(data: bytes) -> None:
+                raise RuntimeError("the handler is closed")
+
+            s.edge.wires[first].write = broken
+
+            def answer(cid: int, data: bytes) -> None:
+                s.core.say(first, data)
+                s.core.say(cid, b"yes")
+
+            s.core.on["south_data"] = answer
+            writer.write(b"tell the other")
+            assert await reader.readexactly(3) == b"yes"
+            assert [cid for cid, _ in s.core.named("south_closed")] == [first]
+            assert list(s.edge.wires) == [second]
+            assert f"connection {first}: RuntimeError: the handler is closed" in s.bugs.pop()
+            assert await mute.read() == b""
+            writer.close()
+
+    play(loop_kind, scene)

@@ -156,6 +156,32 @@ def test_an_abandoned_dial_says_nothing(loop_kind: str) -> None:
     play(loop_kind, scene)
 
 
+def test_a_dial_that_ends_at_the_moment_of_success_closes_no_connection_behind_our_back(loop_kind: str) -> None:
+    """As when its time is up just then: uvloop would close the transport and never say so."""
+
+    async def scene() -> None:
+        async with stage() as s, controller() as port:
+            dialled = s.core.dialled
+
+            def at_that_moment(link: int, cid: int, now: float) -> None:
+                dialled(link, cid, now)
+                for task in s.dialler._tasks:
+                    task.cancel()
+
+            s.core.dialled = at_that_moment  # type: ignore[method-assign]
+            s.do(Dial(4, Endpoint("tcp", "127.0.0.1", port)))
+            await until(lambda: s.core.named("dialled"), "the dial")
+            ((_, cid),) = s.core.named("dialled")
+            await until(lambda: not s.dialler._tasks, "the dial to be over")
+            await asyncio.sleep(0.05)
+            s.core.say(cid, b"ping")
+            s.edge.pump()
+            await until(lambda: s.core.received(cid) == b"ping", "the echo")
+            assert not s.bugs
+
+    play(loop_kind, scene)
+
+
 def test_a_second_dial_of_a_link_replaces_the_first(loop_kind: str) -> None:
     async def scene() -> None:
         async with stage() as s, controller() as port:

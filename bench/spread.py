@@ -1,0 +1,214 @@
+"""``python -m bench.spread``: the same load over ever more switches, VLANs and slices, and how soon all are back.
+
+Throughput of packet-in to flow-mod, and to packet-out, with 1, 16 and 64
+switches; over 2 to 250 VLANs on 16 switches, which makes up to 4000 virtual
+datapaths; over 1 to 100 slices with a controller each; tagged and transparent.
+A storm is 64 switches that connect at once, with 60 slices on each of them:
+how long until every slice of every switch answers. What is flat should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine, tools
+from bench.load import UNLIMITED, family
+from tests.emulation.process import VmocProcess
+
+FIRST_VLAN: Final = 101
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one line is about. ``slices``: with a controller each; the VLANs are shared out among them."""
+
+    title: str
+    switches: int
+    vlans: int
+    slices: int = 1
+    answer: str = "fm"
+    presentation: str = "tagged"
+    storm: bool = False
+
+
+CASES: Final = (
+    *(Case("switches, flow-mods", count, 2, 2) for count in (1, 16, 64)),
+    *(Case("switches, packet-outs", count, 2, 2, "po") for count in (1, 16, 64)),
+    Case("transparent, flow-mods", 16, 2, 2, presentation="transparent"),
+    *(Case("VLANs, flow-mods", 16, vlans, 1) for vlans in (2, 7, 62, 250)),
+    *(Case("slices, flow-mods", 16, slices, slices) for slices in (1, 10, 100)),
+    Case("storm", 64, 60, 60, storm=True),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; CPU and memory are VMOC's. ``ready`` is how long all of it took to answer, in seconds."""
+
+    version: str
+    title: str
+    presentation: str
+    switches: int
+    vlans: int
+    slices: int
+    datapaths: int
+    per_second: float
+    p50_us: float
+    p99_us: float
+    cpu_us: float
+    resident_mb: float
+    ready: float
+    lost: int
+    cross: int
+
+
+def share(vlans: int, slices: int) -> list[list[int]]:
+    """The VLANs of each slice."""
+    every = range(FIRST_VLAN, FIRST_VLAN + vlans)
+    return [list(every[number::slices]) for number in range(slices)]
+
+
+@contextmanager
+def _vmoc(case: Case, version: str, ports: Sequence[int]) -> Iterator[VmocProcess]:
+    slices = [
+        {
+            "id": f"bench-{number}",
+            "limits": UNLIMITED,
+            "segments": [
+                {"vlan": vlan, "controllers": [f"tcp:127.0.0.1:{port}"], "presentation": case.presentation}
+                for vlan in vlans
+            ],
+        }
+        for number, (vlans, port) in enumerate(zip(share(case.vlans, case.slices), ports, strict=True))
+    ]
+    with tempfile.TemporaryDirectory(prefix="vmoc-bench-") as directory:
+        vmoc = VmocProcess(Path(directory), {"slices": slices})
+        vmoc.config["openflow"]["versions"] = [float(version)]
+        try:
+            yield vmoc.start(30)
+        except AssertionError as error:
+            raise tools.ToolError(str(error)) from None
+        finally:
+            vmoc.stop()
+
+
+def measure(case: Case, version: str, seconds: float, runs: int) -> Line:
+    """One line. Raises ``ToolError``."""
+    shares = [",".join(map(str, vlans)) for vlans in share(case.vlans, case.slices)]
+    expected = shares if case.presentation == "tagged" else [""] * len(shares)  # a transparent slice sees no VLAN
+    with (
+        tools.Controllers(expected, answer=case.answer) as controllers,
+        _vmoc(case, version, controllers.ports) as vmoc,
+    ):
+        warm_up = 0.5
+        options: dict[str, Any] = {"window": 64, "hosts": max(1024, case.vlans)}
+        if case.storm:
+            seconds, runs, warm_up, options = 1.0, 1, 0.0, {"rate": 2000.0, "hosts": case.vlans}
+        begun = time.monotonic()
+        report = tools.switches(
+            vmoc.port,
+            version=version,
+            count=case.switches,
+            vlans=f"{FIRST_VLAN}-{FIRST_VLAN + case.vlans - 1}",
+            seconds=seconds,
+            runs=runs,
+            warm_up=warm_up,
+            measured=family(vmoc.pid),
+            load=[controllers.pid],
+            answer=case.answer,
+            **options,
+        )
+        ready = time.monotonic() - begun - warm_up - runs * seconds
+    if report["silent"]:
+        raise tools.ToolError(f"{report['silent']} VLANs never answered ({case.title}).")
+    found = report["runs"]
+
+    def median(key: str) -> float:
+        return float(statistics.median(run[key] for run in found))
+
+    return Line(
+        version,
+        case.title,
+        case.presentation,
+        case.switches,
+        case.vlans,
+        case.slices,
+        case.switches * case.vlans,
+        median("per_second"),
+        median("p50_us"),
+        median("p99_us"),
+        median("cpu_us_per_answer"),
+        max(run["resident_mb"] for run in found),
+        round(ready, 1),
+        sum(run["lost"] for run in found),
+        sum(run["cross"] for run in found) + report["early_cross"] + controllers.counters["foreign"],
+    )
+
+
+def table(lines: Sequence[Line]) -> Table:
+    """For people."""
+    shown = Table(title="the same load, spread; CPU and memory are VMOC's", title_justify="left")
+    for name in ("OpenFlow", "what"):
+        shown.add_column(name)
+    numbers = ("switches", "VLANs", "slices", "datapaths", "trips/s", "p50 us", "p99 us", "CPU us/trip", "memory MB",
+               "ready s", "lost", "cross")  # fmt: skip
+    for name in numbers:
+        shown.add_column(name, justify="right")
+    for line in lines:
+        figures = (line.switches, line.vlans, line.slices, line.datapaths, line.per_second, line.p50_us, line.p99_us)
+        shown.add_row(
+            line.version,
+            line.title,
+            *(f"{figure:,.0f}".replace(",", " ") for figure in figures),
+            f"{line.cpu_us:.1f}",
+            f"{line.resident_mb:.0f}",
+            f"{line.ready:.1f}",
+            str(line.lost),
+            str(line.cross),
+        )
+    return shown
+
+
+def main() -> int:
+    """Measure; 1 if something crossed or could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m bench.spread", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", choices=["1.0", "1.3"], help="one OpenFlow version only")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per run (3)")
+    parser.add_argument("--runs", type=int, default=3, help="runs per line; the median is shown (3)")
+    parser.add_argument("--only", metavar="WORD", help="lines whose title has this word")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
+    options = parser.parse_args()
+    console = Console()
+    lines = []
+    try:
+        for version in (options.version,) if options.version else ("1.0", "1.3"):
+            for case in CASES:
+                if options.only is None or options.only in case.title:
+                    with console.status(f"OpenFlow {version}: {case.title}, {case.switches} switches"):
+                        lines.append(measure(case, version, options.seconds, options.runs))
+    except tools.ToolError as error:
+        console.print(str(error), markup=False, highlight=False)
+        return 1
+    console.print(table(lines))
+    if options.json:
+        options.json.write_text(
+            json.dumps({"machine": machine.describe(), "lines": [asdict(line) for line in lines]}, indent=2) + "\n"
+        )
+    return 1 if any(line.cross for line in lines) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
