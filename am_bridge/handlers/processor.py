@@ -195,6 +195,14 @@ class Processor(Engine):
             self._queue.check_room(job.ticket())
             return record if dry_run else self._submit(job, request, None)
 
+    def repeated(self, request: Request) -> Operation | None:
+        """What the same request was answered with before, whatever has become of its sliver and slice since.
+
+        Raises ``ReusedError``, and ``MissingError`` if the operation was dropped.
+        """
+        with self._changed:
+            return self._again(request, dry_run=False)
+
     def check(self, document: object) -> SliverSpec:
         """The specification in a document, checked as ``create`` would. Raises ``SpecError``, ``UnsupportedError``."""
         spec = read_spec(document)

@@ -50,6 +50,7 @@ from am_bridge.violations import Violations
 from vmoc.ledger import Entry, SliceBook
 from vmoc.v1 import slivers_pb2 as v
 
+Asking = v.CreateSliverRequest | v.ModifySliverRequest | v.DeleteSliverRequest | v.PerformActionRequest
 PAGE: Final = 100
 MOST_PAGE: Final = 1000
 MOST_STATES: Final = 16
@@ -78,6 +79,8 @@ class SliverService:
         """Make one."""
         wanted = request.sliver
         self._audit(call, wanted.slice_id, wanted.sliver_id)
+        if (again := self._repeated(request, call)) is not None:
+            return again
         sliver_id_of(wanted.sliver_id, "sliver.sliver_id")
         sliver_id_of(wanted.slice_id, "sliver.slice_id")
         entry = slice_to_change(self._book, wanted.slice_id, call.caller)
@@ -99,6 +102,8 @@ class SliverService:
 
     def ModifySliver(self, request: v.ModifySliverRequest, call: Call) -> operations_pb2.Operation:
         """Set what the mask names."""
+        if (again := self._repeated(request, call)) is not None:
+            return again
         old = self._own(request.sliver.sliver_id, call, "sliver.sliver_id", change=True)
         entry = slice_to_change(self._book, old.spec.slice_id, call.caller)
         mask = request.update_mask if request.HasField("update_mask") else None
@@ -121,11 +126,12 @@ class SliverService:
 
     def DeleteSliver(self, request: v.DeleteSliverRequest, call: Call) -> operations_pb2.Operation:
         """Remove one."""
+        if (again := self._repeated(request, call)) is not None:
+            return again
         name = sliver_id_of(request.sliver_id)
         try:
             found = self._processor.find(name)
         except MissingError:
-            # A repetition of the request that removed it gets that answer.
             asked = request_of(request, call.caller, call.caller.manager)
             with refusals({"sliver": name}):
                 operation = self._processor.delete_missing(
@@ -142,6 +148,8 @@ class SliverService:
 
     def PerformAction(self, request: v.PerformActionRequest, call: Call) -> operations_pb2.Operation:
         """Do something its handler offers."""
+        if (again := self._repeated(request, call)) is not None:
+            return again
         old = self._own(request.sliver_id, call, change=True)
         call.detail["action"] = request.action[:64]
         problems = Violations()
@@ -347,6 +355,14 @@ class SliverService:
             reader.close()
 
     # -- between -------------------------------------------------------------------------------------------------------
+
+    def _repeated(self, request: Asking, call: Call) -> operations_pb2.Operation | None:
+        """The answer that the same request has had already."""
+        if not request.request_id or request.validate_only:
+            return None
+        with refusals({"request_id": request.request_id[:64]}):
+            operation = self._processor.repeated(request_of(request, call.caller))
+        return None if operation is None else self._operations.message(operation)
 
     def _own(self, sliver_id: str, call: Call, path: str = "sliver_id", *, change: bool = False) -> Sliver:
         """A sliver the caller may look at, or change. Raises ``ApiError``."""

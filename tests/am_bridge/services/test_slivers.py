@@ -118,6 +118,26 @@ def test_a_request_is_done_once_and_a_dry_run_never(api: SliverApi) -> None:
     assert api.handler.verbs() == ["create", "delete"]
 
 
+def test_a_request_is_answered_as_before_whatever_has_become_of_its_sliver(api: SliverApi) -> None:
+    asked = {"sliver_id": "vm1", "request_id": "m"}
+    first = api.create(request_id="c")
+    api.wait(first)
+    change = v.ModifySliverRequest(sliver=v.Sliver(sliver_id="vm1", spec=spec(vcpus=8)), request_id="s")
+    modified = api.slivers.ModifySliver(change)
+    api.wait(modified)
+    action = v.PerformActionRequest(action="reboot", **asked)  # type: ignore[arg-type]
+    acted = api.slivers.PerformAction(action)
+    api.wait(acted)
+    api.wait(api.slivers.DeleteSliver(v.DeleteSliverRequest(sliver_id="vm1")))
+    api.slices.UnregisterSlice(unregister("one"))
+    assert api.create(request_id="c").name == first.name
+    assert api.slivers.ModifySliver(change).name == modified.name
+    assert api.slivers.PerformAction(action).name == acted.name
+    api.become("am1")  # another caller's names are its own
+    with refused("SLICE_NOT_FOUND"):
+        api.create(request_id="c")
+
+
 def test_a_name_belongs_to_one_sliver_of_one_manager(api: SliverApi) -> None:
     api.become("am1")
     made = api.wait(api.create())
