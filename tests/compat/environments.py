@@ -18,6 +18,7 @@ from typing import Final
 LISTS: Final = Path(__file__).parent
 PLACE: Final = LISTS.parent.parent / "build" / "compat"
 PATIENCE: Final = 240.0  # seconds for one pip
+ATTEMPTS: Final = 2  # a registry may fail once
 
 
 class NotToBeHadError(RuntimeError):
@@ -52,7 +53,13 @@ def _install(name: str, place: Path, wanted: Path) -> None:
     pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     for stage in wanted.read_text().split("# then\n"):
         packages = [line for line in stage.splitlines() if line and not line.startswith("#")]
-        _run(name, [*pip, "--no-deps", "--no-build-isolation", *packages])
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                _run(name, [*pip, "--no-deps", "--no-build-isolation", *packages])
+                break
+            except NotToBeHadError:
+                if attempt == ATTEMPTS:
+                    raise
 
 
 def _run(name: str, words: list[str]) -> None:

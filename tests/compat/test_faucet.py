@@ -115,6 +115,8 @@ def test_a_change_of_its_configuration_deletes_and_adds_flows(lab: Lab, faucet_p
     lab.run_vmoc(a_slice("alice", A, ALICE), a_slice("bob", B), **BUILTIN)
     rack = Rack(lab, "OpenFlow13")
     rack.slice_works("a")
+    # Bob's controller has started: the rest of his flows is VMOC's.
+    wait_until(lambda: any("CONTROLLER" in flow for flow in lab.flows(B)), "bob's controller to connect", timeout=30)
     a1, bobs = rack.hosts["a1"], lab.flows(B)
     no_ping = {"rule": {"dl_type": 0x800, "ip_proto": 1, "actions": {"allow": 0}}}
     anything = {"rule": {"actions": {"allow": 1}}}
