@@ -164,6 +164,9 @@ def parse13(words: Iterable[str]) -> oxm.Match:
     late: dict[str, str] = {}
 
     def put(field: int, value: int, mask: int | None, name: str) -> None:
+        full = oxm.FIELDS[field].full
+        if mask is not None and value <= full:  # bits that the field has not are left out, as ovs-ofctl does
+            mask = None if mask & full == full else mask & full
         if found.setdefault(field, (field, value, mask)) != (field, value, mask):
             raise TextError(f"{name}: {oxm.FIELDS[field].name} is said twice, and differently")
 

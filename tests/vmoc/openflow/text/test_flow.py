@@ -345,3 +345,16 @@ def test_ovs_ofctl_prints_what_was_meant(version: int, line: str, printed: str) 
 def test_ovs_ofctl_prints_our_packet_out(version: int) -> None:
     printed = _ofctl("ofp-print", parse_packet_out("in_port=1,packet=" + "00" * 60 + ",actions=2", version).hex())
     assert "in_port=1 actions=output:2 data_len=60" in printed
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("vlan_vid=0x1064/0xffff", "vlan_vid=0x1064"),
+        ("vlan_vid=0x1000/0xd000", "vlan_vid=0x1000/0x1000"),
+        ("eth_src=02:00:00:00:00:01/ff:ff:ff:ff:ff:ff", "eth_src=02:00:00:00:00:01"),
+        ("ipv6,ipv6_label=1/0xfff00001", "ipv6,ipv6_label=1/1"),
+    ],
+)
+def test_bits_of_a_mask_that_the_field_has_not_are_left_out(written: str, meant: str) -> None:
+    assert parse_flow(f"{written},actions=drop", 4) == parse_flow(f"{meant},actions=drop", 4)
