@@ -186,6 +186,17 @@ class VirtualDatapath:
             return 0 < number < (v10.MAX if version == 1 else v13.MAX)
         return (LOCAL if version == 1 and number == LOCAL10 else number) in wanted
 
+    def keeps_out(self, port: int) -> bool:
+        """A port has appeared. If it is not the slice's, that is no reason for a new grant: guard it, and say True."""
+        if self.attached(port):
+            return False
+        if self.switch.pipeline.first_table:
+            return True
+        if not self.grant.guarded:
+            return False
+        self.guards = self.guards | {port}
+        return True
+
     def regrant(self) -> None:
         """Recompute the grant and the guards from the attachment and the switch's ports."""
         hub, switch, features = self.hub, self.switch, self.switch.features

@@ -12,6 +12,7 @@ from vmoc.mux.clock import Clock
 from vmoc.mux.counters import Counters
 from vmoc.mux.effects import Close, Effect, Output, Report
 from vmoc.mux.journal import Journal
+from vmoc.mux.portchanges import PortChanges
 
 if TYPE_CHECKING:
     from vmoc.mux.north import NorthSession
@@ -44,6 +45,7 @@ class Hub:
         self.north: dict[int, NorthSession] = {}
         """Open connections to controllers, by cid; each takes itself out when it ends."""
         self.writes: defaultdict[int, list[bytes]] = defaultdict(list)
+        self.port_changes = PortChanges(self)
         self.journal = Journal(journal)
         self._records = self.journal.records
         self._effects: list[Effect] = []

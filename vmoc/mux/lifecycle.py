@@ -17,6 +17,7 @@ from vmoc.mux import admission, objects
 from vmoc.mux.datapath import State, VirtualDatapath
 from vmoc.mux.effects import SwitchAppeared
 from vmoc.mux.flows import TAG_MASK
+from vmoc.mux.portchanges import MOST_PORTS
 from vmoc.mux.proving import exact_vid
 from vmoc.openflow import header, stats, v10, v13
 from vmoc.openflow.features import parse_features, parse_ports
@@ -139,6 +140,9 @@ class _Arrival:
         self._answered(now)
 
     def _answered(self, now: float) -> None:
+        if self._session is not None and len(self._switch.ports) > MOST_PORTS:
+            self._session.fail(f"has more than {MOST_PORTS} ports", now)
+            return
         self._open -= 1
         if self._open == 0:
             switch = self._switch

@@ -24,6 +24,7 @@ from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, virtual_flags
 from vmoc.mux.groups import SLOT_MAX, MeterPool
 from vmoc.mux.hub import Hub
 from vmoc.mux.pending import Expected, Request, Sent
+from vmoc.mux.portchanges import ADD, DELETE, MOST_PORTS
 from vmoc.mux.residents import Residents
 from vmoc.mux.suppress import Nobody
 from vmoc.mux.tablefeatures import TableCache
@@ -46,7 +47,6 @@ LONGEST_ANSWER: Final = 8 << 20
 MALFORMED_ERRORS: Final = (Refused, StructError, ValueError, IndexError, KeyError, OverflowError)
 PORTS_KEPT: Final = 256
 """Ports of a switch that is away; of one that has more, none are remembered until it is back."""
-_PORT_ADD, _PORT_DELETE = 0, 1
 _REMOVED_BY_DELETE: Final = 2
 _NO_ANSWER: Final = (1, 1)
 """The error that stands for an answer that never came."""
@@ -453,12 +453,21 @@ class Switch:
         reason, port = message[8], parse_port(self.version, message, 16)
         if reason > 2:
             raise Refused(errors.BAD_LENGTH, f"port-status reason {reason}")
+        changes = self.hub.port_changes
+        many = len(self.ports) + changes.waiting(self) >= MOST_PORTS
+        if many and reason != DELETE and port.number not in self.ports and self.session is not None:
+            self.session.fail(f"has more than {MOST_PORTS} ports", now)
+        else:
+            changes.put(self, reason, port, message, now)
+
+    def port_said(self, reason: int, port: Port, message: bytes | None, now: float) -> None:
+        """A port was added, deleted or modified; ``message``: in the switch's own words, if these are they."""
         known = port.number in self.ports
-        if reason == _PORT_DELETE:
+        if reason == DELETE:
             self.ports.pop(port.number, None)
         else:
             self.ports[port.number] = port
-        if not known and reason != _PORT_DELETE:
+        if not known and reason != DELETE:
             self._port_added(port, now)
         else:
             self._port_changed(port, reason, now)
@@ -466,12 +475,14 @@ class Switch:
             what = ("added", "removed", "changed")[reason]
             text = f"port {port.number} ({port.name}) {what}"
             self.session.report(Kind.PORT_CHANGED, text, port=port.number, name=port.name, change=what)
-        operator.port_status(self, message)
+        if message is not None:
+            operator.port_status(self, message)
 
     def _port_added(self, port: Port, now: float) -> None:
         # Guards first, for everybody: until they are in, frames of the new port can meet wildcarded entries.
         for datapath in self.datapaths.values():
-            datapath.regrant()
+            if not datapath.keeps_out(port.number):
+                datapath.regrant()
             if port.number in datapath.guards and datapath.state is not State.PENDING:
                 self.send_own(datapath.guard(port.number), now, datapath)
         for datapath in self.datapaths.values():
@@ -480,13 +491,13 @@ class Switch:
                 datapath.reexpand(now)
                 lifecycle.refresh_standalone(self, datapath, now)
                 admission.grant(datapath, now)
-                self.tell_port(datapath, _PORT_ADD, port)
+                self.tell_port(datapath, ADD, port)
 
     def _port_changed(self, port: Port, reason: int, now: float) -> None:
         for datapath in self.datapaths.values():
             if port.number in datapath.grant.ports:
                 shown = datapath.shown(port)
-                if reason == _PORT_DELETE:
+                if reason == DELETE:
                     datapath.regrant()
                     admission.revoke(datapath, now)
                     datapath.reexpand(now)
@@ -516,6 +527,7 @@ class Switch:
         self.unacked, self.unsettled = [], 0
         self.heavy = self.heavy_covered = 0
         self.waiting.clear()
+        self.hub.port_changes.forget(self)
         if self.audit_alarm is not None:
             self.audit_alarm.cancel()
             self.audit_alarm = None
