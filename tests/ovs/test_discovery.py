@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
+
 from mininet_scenarios.namespaces import listening
 from mininet_scenarios.processes import wait_until
 from tests.emulation import wire as of
 from tests.ovs.lab import NORTH, SOUTH, Lab, a_slice, configuration, established
 
 
-def test_discovery_finds_the_links_between_switches_of_both_versions(lab: Lab) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_discovery_finds_the_links_between_switches_of_both_versions(lab: Lab, workers: int) -> None:
     controller = lab.controller(of.V13, versions=(of.V10, of.V13))
     file = lab.directory / "discovery.yaml"
     file.write_text(json.dumps(configuration(a_slice("alice", 101, f"tcp:127.0.0.1:{NORTH}"))))
     words = [sys.executable, "-m", "vmoc", "run", "-c", str(file), "--app", "vmoc.apps.discovery"]
+    words += ["--workers", str(workers)]
     vmoc = lab.process("vmoc", *words)
     wait_until(lambda: listening(SOUTH) or not vmoc.alive, "VMOC to listen", timeout=30)
     for number, protocols in enumerate((["OpenFlow13"], ["OpenFlow13"], ["OpenFlow10"]), start=1):

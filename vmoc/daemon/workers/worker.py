@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
@@ -35,7 +36,7 @@ from vmoc.net import southbound, tls
 from vmoc.net.channel import Channel
 from vmoc.net.southbound import Welcomed
 from vmoc.net.threads import in_thread
-from vmoc.registry import PlanRejectedError, Snapshot, follow
+from vmoc.registry import Snapshot, follow
 from vmoc.store.journal import JournalFile, JournalInUseError
 from vmoc.telemetry.events import EventLog
 from vmoc.telemetry.lag import LoopLag
@@ -43,6 +44,8 @@ from vmoc.telemetry.reading import Reading, read_counters
 
 LOAD: Final = 1.0
 DRAIN: Final = 3.0
+LAST_WORDS: Final = 0.1
+"""Seconds for saying why it ends."""
 AT_ONCE: Final = 32
 """Slices of a change for which no thread is worth it."""
 MOST_UNSENT: Final = 8 << 20
@@ -109,6 +112,8 @@ class Worker:
     async def run(self) -> None:
         """Serve until told to drain."""
         chores = [asyncio.create_task(chore) for chore in (self._follow(), self._report_load())]
+        for chore in chores:
+            chore.add_done_callback(self._over)
         await self._drain.wait()
         for chore in chores:
             chore.cancel()
@@ -123,6 +128,17 @@ class Worker:
         self._flush()
         while monotonic() < deadline and self._channel.unsent:
             await asyncio.sleep(0.01)
+
+    def _over(self, chore: asyncio.Task[None]) -> None:
+        """Without one of its chores a worker is of no use: the next one may do better."""
+        if chore.cancelled() or (exc := chore.exception()) is None:
+            return
+        if isinstance(exc, VmocError | JournalInUseError):
+            self._log.error(f"worker {self._number} ends: {exc}")
+        else:
+            trace = "".join(traceback.format_exception(exc))
+            self._send(m.Noted("error", f"{type(exc).__name__}: {exc}", trace))
+        self._loop.call_later(LAST_WORDS, os._exit, 1)
 
     # -- what the parent says ----------------------------------------------------------------------
 
@@ -173,16 +189,11 @@ class Worker:
             drop += change.drop
             if change.more:
                 continue
-            try:
-                if len(put) + len(drop) <= AT_ONCE:
-                    snapshot = follow(self._snapshot, put, drop)
-                else:
-                    snapshot = await in_thread(follow, self._snapshot, put, drop)
-            except PlanRejectedError as exc:
-                # What we hold is not what the parent holds: begin anew.
-                self._log.error(f"worker {self._number} ends: {exc}")
-                await asyncio.sleep(0.1)
-                os._exit(1)
+            # If this fails what we hold is not what the parent holds: the worker ends, and its successor begins anew.
+            if len(put) + len(drop) <= AT_ONCE:
+                snapshot = follow(self._snapshot, put, drop)
+            else:
+                snapshot = await in_thread(follow, self._snapshot, put, drop)
             names = (*drop, *(one.id for one in put))
             put, drop = [], []
             self._snapshot = snapshot
@@ -203,14 +214,9 @@ class Worker:
         journal: JournalFile | None = None
         kept: list[Kept] = []
         if charter.journal is not None:
-            try:
-                journal, kept = await in_thread(
-                    journaling.start_worker, charter.journal, charter.number, _FromThread(self._loop, self._log)
-                )
-            except JournalInUseError as exc:
-                self._log.error(str(exc))
-                await asyncio.sleep(0.1)
-                os._exit(1)
+            journal, kept = await in_thread(
+                journaling.start_worker, charter.journal, charter.number, _FromThread(self._loop, self._log)
+            )
         charter = self._charter or charter  # it may have changed while the journal was read
         self._forwarder = forwarder = Forwarder(
             self._loop,

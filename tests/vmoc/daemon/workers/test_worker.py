@@ -153,3 +153,17 @@ def test_the_default_controller_may_change_before_it_has_begun() -> None:
         await world.end()
 
     play("uvloop", scene)
+
+
+def test_a_worker_that_cannot_go_on_says_why_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[int] = []
+    monkeypatch.setattr(worker_module.os, "_exit", ends.append)
+    monkeypatch.setattr(worker_module, "LAST_WORDS", 0.01)
+
+    async def scene(world: World) -> None:
+        world.tell(m.Changed(1, (), ("nobody",)))  # what the parent holds is not what this one holds
+        await until(lambda: ends == [1], "the end")
+        (noted,) = [one for one in world.heard if isinstance(one, m.Noted)]
+        assert noted == m.Noted("error", "worker 3 ends: slice nobody is to be removed and is not there")
+
+    run(scene)
