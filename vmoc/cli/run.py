@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
 
 import click
+
+MOST_BY_ITSELF: Final = 8
+MOST: Final = 64
+
+
+def _workers(_context: click.Context, _option: click.Parameter, value: str) -> int:
+    """How many processes: a number, or ``auto`` for one per core that this one may use."""
+    if value == "auto":
+        return min(len(os.sched_getaffinity(0)), MOST_BY_ITSELF)
+    if value.isascii() and value.isdecimal() and 1 <= int(value) <= MOST:
+        return int(value)
+    raise click.BadParameter(f"{value} is neither auto nor a number from 1 to {MOST}")
 
 
 @click.command("run")
@@ -12,12 +26,12 @@ import click
 @click.option("--app", "apps", metavar="MODULE", multiple=True, help="An os-ken application to load too; repeatable.")
 @click.option(
     "--workers",
-    type=click.IntRange(1, 64),
-    default=1,
+    default="1",
+    callback=_workers,
+    metavar="N|auto",
     show_default=True,
-    metavar="N",
     envvar="VMOC_WORKERS",
-    help="Processes that serve switches, each on a core of its own; 1 is a single process.",
+    help="Processes that serve switches; auto is one per core, at most 8; 1 is a single process.",
 )
 @click.option(
     "--log-level",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,24 @@ def test_options_reach_the_service(service: Service, tmp_path: Path) -> None:
             },
         )
     ]
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (3, 3), (20, 8)])
+def test_workers_may_be_one_per_core(
+    service: Service, monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert main(["run", "--workers", "auto"]) == 7
+    assert service.calls[0][1]["workers"] == workers
+
+
+@pytest.mark.parametrize("words", ["0", "65", "-1", "many", "1.5"])
+def test_a_number_of_workers_that_is_none_is_refused(
+    service: Service, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    assert main(["run", f"--workers={words}"]) == 2
+    assert "neither auto nor a number from 1 to 64" in capsys.readouterr().err
+    assert not service.calls
 
 
 def test_without_a_file_it_runs_on_defaults(service: Service) -> None:
