@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar, cast, overload
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 
 _ABSENT: Final = object()
 
@@ -51,6 +52,19 @@ class Layered(MutableMapping[K, V]):
         if value is _ABSENT:
             raise KeyError(key)
         return cast(V, value)
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+
+    @overload
+    def get(self, key: K, /, default: V | T) -> V | T: ...
+
+    def get(self, key: K, /, default: object = None) -> object:
+        """As of any mapping; the inherited one raises and catches an exception for each key that is not there."""
+        value = self._top.get(key, self)
+        if value is self:
+            return self._base.get(key, cast(V, default))
+        return default if value is _ABSENT else value
 
     def __contains__(self, key: object) -> bool:
         value = self._top.get(cast(K, key), self)

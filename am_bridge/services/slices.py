@@ -86,7 +86,7 @@ class SliceService:
         asked = convert.asked_slice(request.slice, self._defaults())
 
         def answer(outcome: Outcome) -> m.RegisterSliceResponse:
-            return _registered(outcome, outcome.entries[0])
+            return _registered(_changes(outcome), outcome.entries[0])
 
         with self._refusals(call, {asked.slice.id: "slice"}):
             outcome = self._book.register(
@@ -105,7 +105,8 @@ class SliceService:
         asked = convert.asked_slices(request.slices, self._defaults(), convert.MOST_BATCH)
 
         def answer(outcome: Outcome) -> m.BatchRegisterSlicesResponse:
-            return m.BatchRegisterSlicesResponse(results=[_registered(outcome, entry) for entry in outcome.entries])
+            changes = _changes(outcome)
+            return m.BatchRegisterSlicesResponse(results=[_registered(changes, entry) for entry in outcome.entries])
 
         with self._refusals(call, _paths(asked)):
             outcome = self._book.register(
@@ -126,8 +127,7 @@ class SliceService:
         asked = convert.asked_slices(request.slices, self._defaults(), convert.MOST_SYNC)
 
         def answer(outcome: Outcome) -> m.SyncSlicesResponse:
-            changes = dict.fromkeys(outcome.added, pb.CHANGE_KIND_ADDED)
-            changes |= dict.fromkeys(outcome.changed, pb.CHANGE_KIND_CHANGED)
+            changes = _changes(outcome)
             response = m.SyncSlicesResponse(removed_slice_ids=outcome.removed)
             for entry in outcome.entries:
                 match changes.get(entry.slice.id):
@@ -402,15 +402,14 @@ def entry_message(entry: Entry) -> pb.Slice:
     )
 
 
-def _registered(outcome: Outcome, entry: Entry) -> m.RegisterSliceResponse:
-    name = entry.slice.id
-    change = (
-        pb.CHANGE_KIND_ADDED
-        if name in outcome.added
-        else pb.CHANGE_KIND_CHANGED
-        if name in outcome.changed
-        else pb.CHANGE_KIND_UNCHANGED
-    )
+def _changes(outcome: Outcome) -> dict[str, pb.ChangeKind]:
+    """What became of slices, by id; those that are not in it are unchanged."""
+    added = dict.fromkeys(outcome.added, pb.CHANGE_KIND_ADDED)
+    return added | dict.fromkeys(outcome.changed, pb.CHANGE_KIND_CHANGED)
+
+
+def _registered(changes: Mapping[str, pb.ChangeKind], entry: Entry) -> m.RegisterSliceResponse:
+    change = changes.get(entry.slice.id, pb.CHANGE_KIND_UNCHANGED)
     return m.RegisterSliceResponse(slice=entry_message(entry), change=change)
 
 

@@ -29,8 +29,8 @@ class Need:
     def follow(self, plan: Plan) -> None:
         """The plan was adopted."""
         before, after = plan.base.slices, plan.snapshot.slices
-        for name in (*plan.added, *plan.changed, *plan.removed):
-            self._count += needs(after.get(name)) - needs(before.get(name))
+        self._count += sum(needs(after.get(name)) for name in (*plan.added, *plan.changed))
+        self._count -= sum(needs(before.get(name)) for name in (*plan.changed, *plan.removed))
 
     def __bool__(self) -> bool:
         return self._count > 0

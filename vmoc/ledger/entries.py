@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, ItemsView
 from dataclasses import dataclass
 from operator import itemgetter
@@ -11,7 +11,6 @@ from typing import Final
 from vmoc.model import Slice
 from vmoc.registry import Conflict
 
-FEW: Final = 64
 CHUNK: Final = 256
 """Ids in a piece of the order: what one change copies, however many there are."""
 
@@ -119,23 +118,21 @@ class Index:
 
     def settle(self) -> None:
         """Make the order follow what was entered and has left."""
-        if len(self._come) + len(self._gone) > FEW:
-            names = sorted(self._entries)
-            self._order = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-        elif self._come or self._gone:
-            order = self._order.copy()
-            for name in {*self._come, *self._gone}:
-                at = _place(order, name)
-                chunk = order[at].copy() if order else []
-                position = bisect_left(chunk, name)
-                listed = position < len(chunk) and chunk[position] == name
-                if listed and name not in self._entries:
-                    del chunk[position]
-                elif name in self._entries and not listed:
-                    chunk.insert(position, name)
-                half = CHUNK if len(chunk) > 2 * CHUNK else len(chunk)
-                order[at : at + 1] = [part for part in (chunk[:half], chunk[half:]) if part]
-            self._order = order
+        if not (self._come or self._gone):
+            return
+        touched: dict[int, set[str]] = {}
+        for name in (*self._come, *self._gone):
+            touched.setdefault(_place(self._order, name), set()).add(name)
+        order: list[list[str]] = []
+        for at, chunk in enumerate(self._order or [[]]):
+            names = touched.get(at)
+            if names is None:
+                order.append(chunk)
+                continue
+            ids = sorted(name for name in names.union(chunk) if name in self._entries)
+            size = CHUNK if len(ids) > 2 * CHUNK else len(ids)
+            order += [ids[start : start + size] for start in range(0, len(ids), size or 1)]
+        self._order = order
         self._come, self._gone = [], []
 
 

@@ -32,7 +32,6 @@ def listed(index: Index, size: int) -> list[str]:
 def test_pages_show_what_there_is_in_order(changes: list[list[tuple[bool, str]]], size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entries, "CHUNK", 3)
-        patch.setattr(entries, "FEW", 6)
         index, there = Index(), set[str]()
         for change in changes:
             for comes, name in change:
