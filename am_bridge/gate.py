@@ -158,8 +158,11 @@ class Gate(grpc.aio.ServerInterceptor):
                 self._hooks.audit(call.caller.name, _short(call.method), call.slice_id, outcome, message, **call.detail)
 
     def _stream(self, method: str, serve: Callable[[Any, Call], Any], read: Any, write: Any) -> Any:
+        audited = METHODS.get(method) is Access.WRITE
+
         async def handle(data: bytes, context: Context) -> None:
             call = None
+            outcome, message = "OK", ""
             try:
                 call = self._begin(method, context, data, stream=True)
                 self._streams += 1
@@ -177,10 +180,15 @@ class Gate(grpc.aio.ServerInterceptor):
                     self._streams -= 1
                     _less(self._streams_of, call.caller.name)
             except Exception as error:
+                told = self._told(error, method)
+                outcome, message = told.reason.code, told.message
                 # A caller who does not read does not read this either.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(GIVE_UP):
-                        await self._refuse(context, error, call, method, False)
+                        await self._refuse(context, told, call, method, audited)
+            finally:
+                if audited and call is not None:
+                    self._hooks.audit(call.caller.name, _short(method), call.slice_id, outcome, message, **call.detail)
 
         return handle
 

@@ -11,9 +11,10 @@ from google.longrunning import operations_pb2  # noqa: F401 - into the pool of d
 from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 
-from am_bridge.auth import METHODS
+from am_bridge.auth import METHODS, Access
+from am_bridge.reasons import API_REASONS
 from tests.loopback.scene import Scene
-from vmoc.v1 import events_pb2, server_pb2, slices_pb2, slivers_pb2, switches_pb2
+from vmoc.v1 import events_pb2, events_pb2_grpc, server_pb2, slices_pb2, slivers_pb2, switches_pb2
 
 FILES = (slices_pb2, switches_pb2, events_pb2, server_pb2, slivers_pb2)
 SERVICES = [name for file in FILES for name in file.DESCRIPTOR.services_by_name]
@@ -53,6 +54,29 @@ def test_every_method_is_served(api: grpc.Channel, name: str) -> None:
         else:
             code = outcome(api.unary_unary(f"/{name}/{method.name}"), request.SerializeToString())
         assert code not in BROKEN, method.name
+
+
+def test_every_call_that_may_change_something_is_in_the_audit_log(api: grpc.Channel) -> None:
+    writing = {method.rpartition("/")[2] for method, access in METHODS.items() if access is Access.WRITE}
+    stub = events_pb2_grpc.EventServiceStub(api)
+    told = stub.WatchEvents(events_pb2.WatchEventsRequest(kinds=[events_pb2.EVENT_KIND_SERVER]), timeout=30)
+    assert next(told).heartbeat
+    for method in METHODS:
+        if not method.startswith("/grpc."):
+            service, _, name = method[1:].partition("/")
+            if described(service).methods_by_name[name].server_streaming:
+                first_of(api.unary_stream(method)(b"", timeout=0.5))
+            else:
+                outcome(api.unary_unary(method), b"")
+    found: dict[str, str] = {}
+    while found.keys() < writing:
+        answer = next(told)
+        if answer.event.name == "call":
+            details = answer.event.server.details
+            assert details["identity"] == "local" and details["outcome"] in {"OK", *API_REASONS}
+            found[details["method"]] = details["outcome"]
+    told.cancel()
+    assert found.keys() == writing and found["RegisterSlice"] == "FIELD_INVALID"
 
 
 def outcome(method: Any, request: bytes) -> grpc.StatusCode:
