@@ -48,7 +48,7 @@ mount --bind "$here/run/libvirt" /run/libvirt
 mount --bind "$here/var/lib/libvirt" /var/lib/libvirt
 mount --bind "${2:-$here/var/cache/libvirt}" /var/cache/libvirt
 mount --bind "$here/var/log/libvirt" /var/log/libvirt
-exec libvirtd
+exec libvirtd --pid-file "$here/libvirtd.pid"
 """
 QEMU_CONF: Final = """
 user = "root"
