@@ -423,7 +423,7 @@ def test_one_that_was_up_before_is_remembered_when_it_fails_to_come_up_again(ver
 @BOTH
 @pytest.mark.parametrize(("count", "kept"), [(256, 256), (257, 0)])
 def test_ports_of_a_switch_that_is_away(version: int, count: int, kept: int):
-    book, switch = scene(version, ports=range(1, count))  # and LOCAL
+    book, switch = scene(version, ALICE, ports=range(1, count))  # and LOCAL
     switch.close()
     ((away,),) = (book.mux._switches.values(),)
     assert len(away.ports) == kept and not away.port_messages and not away.features_message
