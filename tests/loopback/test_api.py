@@ -59,7 +59,7 @@ def test_every_method_is_served(api: grpc.Channel, name: str) -> None:
 def test_every_call_that_may_change_something_is_in_the_audit_log(api: grpc.Channel) -> None:
     writing = {method.rpartition("/")[2] for method, access in METHODS.items() if access is Access.WRITE}
     stub = events_pb2_grpc.EventServiceStub(api)
-    told = stub.WatchEvents(events_pb2.WatchEventsRequest(kinds=[events_pb2.EVENT_KIND_SERVER]), timeout=30)
+    told = stub.WatchEvents(events_pb2.WatchEventsRequest(kinds=[events_pb2.EVENT_KIND_SERVER]), timeout=50)
     assert next(told).heartbeat
     for method in METHODS:
         if not method.startswith("/grpc."):

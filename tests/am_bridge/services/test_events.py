@@ -134,7 +134,7 @@ def test_a_reader_that_is_overrun_is_told_so(api: Api) -> None:
 
 
 def test_who_does_not_read_loses_its_stream_and_nobody_else_notices(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "LONGEST_WRITE", 0.3)
+    monkeypatch.setattr(gate, "LONGEST_WRITE", 1.5)
     deaf, keen = Reader(api, kinds=[m.EVENT_KIND_REFUSAL]), Reader(api, kinds=[m.EVENT_KIND_REFUSAL])
     deaf.next()
     keen.names()
