@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import re
+import shutil
 import subprocess
+import tarfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +16,11 @@ import pytest
 
 from am_bridge.handlers.decode import encode
 from am_bridge.handlers.spec import HostEntry, Nic, PublishedPort, SliverSpec, User
-from tests.ovs.handlers.backend import Netns
+from tests.ovs.handlers.backend import Container, Netns
 from tests.ovs.handlers.quick import call_module
 
-pytestmark = pytest.mark.parametrize("backend", ["netns"], indirect=True)
+NETNS = pytest.mark.parametrize("backend", ["netns"], indirect=True)
+CONTAINER = pytest.mark.parametrize("backend", ["container"], indirect=True)
 PORT = 3160
 
 
@@ -50,6 +56,7 @@ def name_at_login(folder: Path, user: str, key: str) -> str:
     return done.stdout.strip()
 
 
+@NETNS
 def test_a_user_with_a_key_comes_in_and_nobody_else(backend: Netns) -> None:
     folder = backend.folder
     alice, bob = make_key(folder, "alice"), make_key(folder, "bob")
@@ -84,6 +91,7 @@ def test_a_user_with_a_key_comes_in_and_nobody_else(backend: Netns) -> None:
     assert call(backend, "delete", changed)["vmoc_result"]["leftovers"] == []
 
 
+@NETNS
 def test_no_server_where_the_host_does_not_allow_it(backend: Netns) -> None:
     key = "ssh-ed25519 AAAA"
     spec = backend.spec("none", users=[{"name": "alice", "keys": [key]}])
@@ -96,6 +104,7 @@ def test_no_server_where_the_host_does_not_allow_it(backend: Netns) -> None:
     call(backend, "delete", spec)
 
 
+@NETNS
 def test_a_tagged_card_has_an_interface_of_its_vlan_or_says_why_not(backend: Netns) -> None:
     plain = backend.spec("plain")
     card = Nic("eth1", 101, addresses=("10.0.1.77/24",), tagged=True)
@@ -109,3 +118,61 @@ def test_a_tagged_card_has_an_interface_of_its_vlan_or_says_why_not(backend: Net
         backend.execute(spec, "ping", "-c1", "-W5", plain.interfaces[0].addresses[0].partition("/")[0])
     for one in (plain, spec):
         call(backend, "delete", one)
+
+
+def make_image(path: Path) -> None:
+    """A system of busybox and this machine's sshd, with what it is linked to."""
+    programs = [str(Path(str(shutil.which(name, path="/usr/sbin:/usr/bin:/bin"))).resolve()) for name in ("sshd",)]
+    needed = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True, timeout=30).stdout
+    files = {one: Path(one).read_bytes() for one in [*programs, *re.findall(r"(/\S+) \(0x", needed)]}
+    busybox = Path(str(shutil.which("busybox"))).read_bytes()
+    host_key = path.with_name("host_key")
+    make_key(path.parent, host_key.name)
+    accounts = "root:x:0:0::/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/bin/false\n"
+    files |= {
+        "/bin/busybox": busybox,
+        "/etc/passwd": accounts.encode(),
+        "/etc/shadow": b"root:*:19000:0:99999:7:::\n",
+        "/etc/inittab": b"::sysinit:/etc/rc\n",
+        "/etc/rc": f"#!/bin/sh\nexec {programs[0]} -f /etc/sshd_config\n".encode(),
+        "/etc/sshd_config": b"HostKey /etc/host_key\nUsePAM no\nPasswordAuthentication no\n",
+        "/etc/host_key": host_key.read_bytes(),
+    }
+    with tarfile.open(path, "w") as archive:
+        for name in ("run/sshd", "proc", "dev", "tmp", "home", "root"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(folder)
+        for name, content in files.items():
+            file = tarfile.TarInfo(name.lstrip("/"))
+            file.size, file.mode = len(content), 0o600 if name == "/etc/host_key" else 0o755
+            archive.addfile(file, io.BytesIO(content))
+        for name in ("sbin/init", "bin/sh", "bin/id", "bin/hostname", "bin/cat"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, "/bin/busybox"
+            archive.addfile(link)
+
+
+@CONTAINER
+def test_a_container_s_own_ssh_server(backend: Container) -> None:
+    folder = backend.folder
+    alice = make_key(folder, "alice")
+    make_image(folder / "debian.tar")
+    spec = backend.spec("box", image="debian", users=[{"name": "alice", "keys": [alice], "sudo": True}])
+    spec = replace(spec, published_ports=(PublishedPort(22, PORT),))
+    document = {**backend.arguments, "images": str(folder), "spec": encode(spec)}
+    answer = call_module("container_sliver", {**document, "verb": "create"})
+    assert answer["vmoc_result"]["state"] == "ready", answer
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{PORT} {(folder / 'host_key.pub').read_text()}")
+    deadline = time.monotonic() + 60
+    while (done := login(folder, "alice", "alice", "id -un; hostname")).returncode:  # until it has started
+        assert time.monotonic() < deadline, done.stderr
+    assert done.stdout == "alice\nbox\n"
+    sudoers = backend.root(spec) / "etc" / "sudoers.d" / "vmoc"
+    assert sudoers.read_text() == "alice ALL=(ALL:ALL) NOPASSWD: ALL\n"
+    assert "alice:*:" in (backend.root(spec) / "etc" / "shadow").read_text()
+    nobody = replace(spec, users=())
+    call_module("container_sliver", {**document, "verb": "modify", "spec": encode(nobody)})
+    assert sudoers.read_text() == "" and "alice" not in (backend.root(spec) / "etc" / "shadow").read_text()
+    assert login(folder, "alice", "alice", "true").returncode == 255
+    assert call_module("container_sliver", {**document, "verb": "delete"})["vmoc_result"]["leftovers"] == []

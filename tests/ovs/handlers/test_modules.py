@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -110,35 +109,6 @@ def test_cards_are_reported_where_the_uplink_ends(backend: Netns, spec: SliverSp
     (card,) = answer["vmoc_result"]["interfaces"]
     assert (card["dpid"], card["port"], card["vlan"]) == ("0x0000000000000007", 21, 101)
     call(backend, "delete", spec)
-
-
-def test_strays_are_found_and_removed_by_what_is_left_of_them(backend: Netns, spec: SliverSpec) -> None:
-    """Whole ones, halves of any kind, and not what belongs to a sliver we know."""
-    other = replace(backend.spec("other"), published_ports=())
-    call(backend, "create", other)
-    call(backend, "create", spec)
-    keys = [{"slice_id": one.slice_id, "sliver_id": one.sliver_id} for one in (other, spec)]
-    names = [backend.instance(one.sliver_id) for one in (other, spec)]
-
-    def take(known: list[dict[str, str]], *remove: str) -> dict[str, Any]:
-        document = {"verb": "inventory", "spec": {}, "parameters": {"known": known, "remove": list(remove)}}
-        result: dict[str, Any] = call_module(backend.module, {**backend.arguments, **document})["vmoc_result"]
-        return result
-
-    ours = [{"name": name, **key} for name, key in zip(names, keys, strict=True)]
-    assert mine(take(keys)["facts"]["instances"], names) == sorted(ours, key=itemgetter("name"))
-    survived = take(keys[:1], names[0], "vmoc-../../x-00000000", "vmoc-nobody-00000000")
-    assert names[0] in [one["name"] for one in survived["facts"]["instances"]] and not survived["changed"]
-    removed = take(keys[:1], names[1])
-    assert removed["changed"] and removed["leftovers"] == []
-    assert mine(removed["facts"]["instances"], names) == ours[:1]
-    assert [one for one in backend.traces() if names[1] in one or names[1][-8:] in one] == []
-    call(backend, "delete", other)
-
-
-def mine(instances: list[dict[str, str]], names: list[str]) -> list[dict[str, str]]:
-    """Without those of tests that run beside."""
-    return [one for one in instances if one["name"] in names]
 
 
 def test_what_a_killed_create_left_is_a_stray(backend: Netns, spec: SliverSpec) -> None:

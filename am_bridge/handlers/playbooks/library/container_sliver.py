@@ -33,6 +33,7 @@ description: Makes, changes, removes and looks at a container with cards on an O
 """
 
 MARK = "VMOC_SLIVER"
+SUDOERS = "etc/sudoers.d/vmoc"
 COMMANDS = "var/lib/vmoc/commands"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TERM": "linux"}
 MAX_PROCESSES = 4096
@@ -80,10 +81,17 @@ class Container(Sliver):  # type: ignore[misc]
             ("etc/group", [f"{name}:x:{uid}:" for uid, name in numbered]),
         ):
             self.ensure_inside(path, merge_accounts(self.root.read(path) or "", lines, FIRST_UID, names))
+        before = self.state().get("users", [])
+        if (shadow := self.root.read("etc/shadow")) is not None:  # PAM lets nobody in whom it does not name
+            kept = [line for line in shadow.splitlines() if line.split(":")[0] not in {*before, *names}]
+            lines = [*kept, *(f"{name}:*:19000:0:99999:7:::" for name in names)]
+            self.ensure_inside("etc/shadow", "".join(f"{line}\n" for line in lines), mode=0o640)
+        sudo = "".join(f"{user['name']} ALL=(ALL:ALL) NOPASSWD: ALL\n" for user in users if user["sudo"])
+        if sudo or self.root.read(SUDOERS) is not None:
+            self.ensure_inside(SUDOERS, sudo, mode=0o440)
         for uid, user in enumerate(users, FIRST_UID):
             keys = "".join(f"{line}\n" for line in user["keys"])
             self.ensure_inside(self.keys(user["name"]), keys, uid, 0o600)
-        before = self.state().get("users", [])
         for name in sorted(set(before) - set(names)):
             self.changed = True
             if not self.module.check_mode:
