@@ -175,6 +175,19 @@ def test_a_boot_that_never_ends_is_given_up(backend: Machines, call: Calls) -> N
         assert call("delete", spec)["leftovers"] == []
 
 
+def test_a_stray_s_functions_are_nobody_else_s(backend: Machines, call: Calls) -> None:
+    """Nobody has erased what it left on them."""
+    name, claims = backend.instance("stray"), backend.folder / "claims"
+    claims.mkdir()
+    (claims / "0000:41:00.2").write_text(json.dumps({"instance": name, "vepa": ""}))
+    state = Path("/var/lib/vmoc/netns", name)
+    state.mkdir(parents=True)
+    (state / "kind").write_text("vm\n")
+    backend.names.add("stray")
+    swept = call("inventory", None, parameters={"known": [], "remove": [name]}, claims=str(claims))
+    assert swept["leftovers"] == ["pci:0000:41:00.2"] and not state.exists()
+
+
 def test_without_libvirt_everything_says_so(backend: Machines, call: Calls) -> None:
     spec = backend.spec("lost")
     uri = "qemu+unix:///system?socket=/nowhere"

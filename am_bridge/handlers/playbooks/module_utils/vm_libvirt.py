@@ -232,6 +232,8 @@ class LibvirtSliver(Sliver):  # type: ignore[misc]
         if self.module.check_mode:
             return []
         left = [f"domain:{self.name}"] * (self.name in (self.domains() or ()))
+        if not self.spec:  # a stray: with a specification they are wiped and freed after us
+            left += [f"pci:{bdf}" for bdf in self.claimed()]
         left += [f"process:{pid}" for pid in self.emulators()]
         left += [f"port:{port}" for port in self.switch_ports()] + [f"link:{link}" for link in self.outer()]
         left += [f"nftables:vmoc_{self.hash}"] * bool(self.look("nft", "list", "table", "ip", f"vmoc_{self.hash}"))

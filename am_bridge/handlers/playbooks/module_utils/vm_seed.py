@@ -67,6 +67,8 @@ def user_data(spec: dict[str, Any], hostname: str, token: str, volumes: list[dic
         "#cloud-config",
         f"hostname: {quote(hostname)}",
         "preserve_hostname: false",
+        # Images of Debian's have it on: each boot would put its template in place of ours.
+        "manage_etc_hosts: false",
         # Cards of a later boot are configured, too, not only those of the first.
         'updates: {network: {when: ["boot-new-instance", "boot"]}}',
         "users:",

@@ -55,7 +55,7 @@ def test_users_and_files_are_what_was_asked_for() -> None:
     text = vm_seed.user_data(spec, "box", "t0ken", [])
     assert text.startswith("#cloud-config\n")
     found = yaml.safe_load(text)
-    assert found["hostname"] == "box"
+    assert found["hostname"] == "box" and found["manage_etc_hosts"] is False
     default, alice, bob = found["users"]
     assert default == "default"
     assert alice["ssh_authorized_keys"] == users[0]["keys"] and alice["sudo"] == "ALL=(ALL) NOPASSWD:ALL"
