@@ -17,6 +17,15 @@ from tests.ovs.handlers.machines import Machines
 BACKENDS = {"netns": Netns, "container": Container, "vm": Machines}
 MARKS = {"vm": [pytest.mark.slow, pytest.mark.timeout(300)]}  # a boot in software takes as many seconds as it gets CPU
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ansible is a second of CPU per run, and handlers are niced: on a busy machine all of this takes its time."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(240))
+
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(BACKENDS)])
 def backend(request: pytest.FixtureRequest, namespace: None, tmp_path: Path) -> Iterator[BackEnd]:

@@ -15,6 +15,8 @@ from am_bridge.handlers.difference import Difference
 from am_bridge.handlers.handler import FailureKind, HandlerError, HandlerFailure, HandlerResult, Run
 from am_bridge.handlers.spec import SliverSpec
 
+PATIENCE = 280
+"""Seconds for one verb: a machine boots in software, beside whatever else this one has to do."""
 DIRECT = Path(__file__).with_name("direct.py")
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "am_bridge" / "handlers" / "playbooks"
 
@@ -72,7 +74,7 @@ def _end_when_asked(child: subprocess.Popen[bytes], run: Run, done: threading.Ev
 def call_module(module: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the module answers."""
     command = [sys.executable, str(DIRECT), module, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
