@@ -270,4 +270,4 @@ def _buckets(data: bytes) -> list[tuple[int | None, int | None]]:
 
 
 TestSharedObjects = SharedObjects.TestCase
-TestSharedObjects.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestSharedObjects.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

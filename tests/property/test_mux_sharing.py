@@ -284,4 +284,4 @@ class SharedVlan(RuleBasedStateMachine):
 
 
 TestSharedVlan = SharedVlan.TestCase
-TestSharedVlan.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+TestSharedVlan.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)

@@ -20,7 +20,7 @@ from vmoc.policy.recipes import FlowModPolicy, identity_of
 from vmoc.policy.verdict import Refusal
 
 COOKIE = 1 << 48 | 1
-QUICK = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 GUARD_PRIORITY = 0xFFFF
 SEEDS = st.integers(0, 0xFFFFFFFF).map(Random)
 
