@@ -118,6 +118,7 @@ class Slots:
     def reserve(self, slots: Iterable[int]) -> None:
         """Keep slots from being given out: what an earlier run of VMOC had, until a dump shows what is left of it."""
         self.taken.update(slots)
+        self._last = max(self._last, *self.taken, 0)  # those are the last ones that are to be given again
 
     @property
     def full(self) -> bool:

@@ -525,6 +525,17 @@ def test_a_neighbour_that_is_no_more_leaves_nothing_and_its_slot_is_not_given_aw
     assert [frame_out(again, port) for port in (1, 3, 5)] == [[2], [4], []]
 
 
+def test_a_slot_that_was_given_back_is_not_the_next_one_to_be_given() -> None:
+    """Slots go round, over restarts too: what was in a slot is long gone when it is somebody else's."""
+    book, switch = shared(ANNA, BERT)
+    used = set(slots(switch).values())
+    restarted(book, switch, BERT)
+    book.adopt(BERT, piece("cleo", 100, (1, 2)))
+    book.advance(1)
+    (fresh,) = [one.metadata_slot for one in journal(book) if one.owner == "cleo"]
+    assert fresh > max(used)
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_where_sharing_is_turned_on_or_off_everybody_begins_anew(before: bool) -> None:
     policies = {True: SHARING, False: Policy(pipeline="admission")}
