@@ -35,3 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in PRIVILEGED:
             if item.get_closest_marker(mark) and (reason := _why_not(mark)):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is about a single process (its journal by name, its quick start), also when VMOC_WORKERS says more."""
+    monkeypatch.setenv("VMOC_WORKERS", "1")

@@ -187,6 +187,7 @@ def listed(address: str) -> dict[str, str]:
                 return found
 
 
+@pytest.mark.usefixtures("one_process")
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # the machine may be busy with other tests
 def test_a_hundred_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path) -> None:

@@ -163,6 +163,7 @@ def test_what_was_deleted_does_not_rise_again(make_scene: Make, tmp_path: Path, 
     bob.compare(scene.B)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_file_does_not_grow_without_end(make_scene: Make, tmp_path: Path) -> None:
     """Some 4 MB of records about two dozen flows; the file is written anew meanwhile, and says the same."""
     scene = make_scene(of.V13, state={"path": str(tmp_path / "vmoc.db")}).up()
@@ -185,6 +186,7 @@ def test_the_file_does_not_grow_without_end(make_scene: Make, tmp_path: Path) ->
     assert files[0].stat().st_size < 1 << 16, "a start writes what there is, and no history"
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_journal_that_is_useless_costs_the_flows_and_nothing_else(make_scene: Make, tmp_path: Path) -> None:
     """Every other kind of damage: tests/vmoc/daemon/test_journaling.py."""
     scene = make_scene(of.V10, state={"path": str(tmp_path / "vmoc.db")}).up()
@@ -206,6 +208,7 @@ def test_a_journal_that_is_useless_costs_the_flows_and_nothing_else(make_scene: 
     assert len(scene.A.flow_stats()) == len(scene.B.flow_stats()) == 1, "the new journal is a good one"
 
 
+@pytest.mark.usefixtures("one_process")
 def test_one_that_is_cut_short_counts_as_far_as_it_goes(make_scene: Make, tmp_path: Path) -> None:
     """What the missing part was about is nobody's: deleted, and shown to nobody."""
     scene = make_scene(of.V10, state={"path": str(tmp_path / "vmoc.db")}).up()

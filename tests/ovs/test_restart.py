@@ -323,6 +323,7 @@ def test_what_a_switch_lost_meanwhile_is_not_believed(lab: Lab, version: int) ->
     lab.passes(B, "br0p3", "br0p2")
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_journal_of_before_a_crash_of_the_machine_is_not_believed(lab: Lab) -> None:
     pair = start(lab, V13)
     install(pair)
@@ -337,6 +338,7 @@ def test_a_journal_of_before_a_crash_of_the_machine_is_not_believed(lab: Lab) ->
     assert all(flow.endswith("actions=drop") for flow in lab.flows())
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_journal_that_was_closed_counts_after_a_boot(lab: Lab) -> None:
     pair = start(lab, V13)
     install(pair)
