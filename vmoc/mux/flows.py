@@ -187,8 +187,7 @@ class FlowTable:
         """The switch has processed an ADD: what it replaced is gone."""
         previous, added.previous = added.previous, None
         while previous is not None:
-            # The journal is not told: it holds what may be there, and an entry that was replaced is never seen again.
-            self.by_serial.pop(previous.serial, None)
+            self.forget(previous)  # in the journal, too: a start would write all that was ever replaced
             previous = previous.previous
 
     def take_back(self, added: Entry) -> None:
