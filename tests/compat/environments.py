@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ LISTS: Final = Path(__file__).parent
 PLACE: Final = LISTS.parent.parent / "build" / "compat"
 PATIENCE: Final = 240.0  # seconds for one pip
 ATTEMPTS: Final = 2  # a registry may fail once
+ANY_PACKAGE: Final = "iniconfig==2.3.1"
 
 
 class NotToBeHadError(RuntimeError):
@@ -43,6 +45,17 @@ def environment(name: str) -> Path:
         _install(name, place, wanted)
         stamp.write_text(digest)
     return place / "bin"
+
+
+def registry_answers() -> bool:
+    """Whether pip gets anything at all here: a small package that nobody needs for long."""
+    with tempfile.TemporaryDirectory() as place:
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--retries", "1"]
+        try:
+            _run("nobody", [*pip, "--no-deps", "--no-cache-dir", "-d", place, ANY_PACKAGE])
+        except NotToBeHadError:
+            return False
+        return True
 
 
 def _install(name: str, place: Path, wanted: Path) -> None:

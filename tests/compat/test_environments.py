@@ -14,11 +14,17 @@ def not_to_be_had(name: str) -> Path:
     raise NotToBeHadError(f"no packages of {name}")
 
 
-@pytest.mark.parametrize(("offline", "outcome"), [(None, pytest.fail.Exception), ("1", pytest.skip.Exception)])
+FAILS, SKIPS = pytest.fail.Exception, pytest.skip.Exception
+
+
+@pytest.mark.parametrize(
+    ("offline", "answers", "outcome"), [(None, True, FAILS), (None, False, SKIPS), ("1", True, SKIPS)]
+)
 def test_only_a_machine_that_is_offline_skips(
-    monkeypatch: pytest.MonkeyPatch, offline: str | None, outcome: type[BaseException]
+    monkeypatch: pytest.MonkeyPatch, offline: str | None, answers: bool, outcome: type[BaseException]
 ) -> None:
     monkeypatch.setattr(conftest, "environment", not_to_be_had)
+    monkeypatch.setattr(conftest, "registry_answers", lambda: answers)
     monkeypatch.delenv("VMOC_OFFLINE", raising=False)
     if offline is not None:
         monkeypatch.setenv("VMOC_OFFLINE", offline)
