@@ -16,6 +16,8 @@ READY  := $(VENV)/.ready
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 # What root runs must leave no root-owned caches in the work tree.
 AS_ROOT := $(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1
+# Tests at a time: many of them wait for processes and timers most of their time.
+JOBS   ?= 4
 # Extra arguments: make test PYTEST="-k framing", make run RUN="-c lab.yaml", make bench BENCH="--quick".
 PYTEST ?=
 RUN    ?=
@@ -49,13 +51,13 @@ scenarios: $(READY) proto switch-tools ## short stories on Mininet networks (roo
 test: test-unit test-ovs ## every test (the Open vSwitch and Mininet ones need root)
 
 test-fast: $(READY) proto compiler ## the tests that need neither root nor much time (under 60 s)
-	$(BIN)/python -m pytest -n 2 -m '$(FAST) and not slow' $(UNIT_ONLY) $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) -m '$(FAST) and not slow' $(UNIT_ONLY) $(PYTEST)
 
 test-unit: $(READY) proto compiler ## every test that needs no root
-	$(BIN)/python -m pytest -n 2 -m '$(FAST)' $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m '$(FAST)' $(PYTEST)
 
 test-ovs: $(READY) proto switch-tools machine-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
-	$(AS_ROOT) $(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
+	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
 
 coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
 	$(BIN)/python scripts/coverage
