@@ -248,7 +248,7 @@ class VmocClient:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._watching.wait(), _WATCH_PATIENCE)
         audited = time.monotonic()
-        while True:
+        while not self._closed:  # wait_for may swallow the cancellation of close()
             self._wake.clear()
             now = time.monotonic()
             if now - audited >= self._audit:

@@ -355,3 +355,20 @@ def test_an_unknown_kind_of_event_is_an_error(nobody: str) -> None:
                 await anext(client.events(kinds=["coffee"]))
 
     run(story())
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_it_closes_also_while_it_is_being_woken(stand_in: StandIn, turns: int) -> None:
+    """asyncio's ``wait_for`` swallows a cancellation that comes together with what it waits for."""
+
+    async def story() -> None:
+        client = VmocClient(stand_in.address, **QUICK)
+        await client.__aenter__()
+        await client.settled(10)
+        await asyncio.sleep(0.05)
+        client._wake.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(client.close(), 5)
+
+    run(story())
