@@ -359,7 +359,7 @@ def test_an_unknown_kind_of_event_is_an_error(nobody: str) -> None:
 
 @pytest.mark.parametrize("turns", range(8))
 def test_it_closes_also_while_it_is_being_woken(stand_in: StandIn, turns: int) -> None:
-    """asyncio's ``wait_for`` swallows a cancellation that comes together with what it waits for."""
+    """Asyncio's ``wait_for`` swallows a cancellation that comes together with what it waits for."""
 
     async def story() -> None:
         client = VmocClient(stand_in.address, **QUICK)
