@@ -76,12 +76,13 @@ def test_two_instances_do_not_meet(lab: Lab) -> None:
 def test_a_killed_owner_leaves_no_process(lab: Lab, tmp_path: Path) -> None:
     script = (
         "import signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"  # or it may come just before we wait for it
         "from mininet_scenarios.namespaces import NetworkNamespace\n"
         "from mininet_scenarios.openvswitch import PrivateOvs\n"
         "with NetworkNamespace.create() as ns, ns.entered(), PrivateOvs() as ovs:\n"
         "    ovs.add_bridge('br0', 2)\n"
         "    print(ovs.directory, flush=True)\n"
-        "    signal.pause()\n"
+        "    signal.sigwait({signal.SIGINT})\n"
     )
     owner = Process("owner", [sys.executable, "-c", script], log=tmp_path / "owner.log", env={"VMOC_OWNER": "dies"})
     lab.stack.callback(owner.stop)
