@@ -18,6 +18,8 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 AS_ROOT := $(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1
 # Tests at a time: many of them wait for processes and timers most of their time.
 JOBS   ?= 4
+# Real processes on a machine that others use: what failed is tried once more, and shown as a rerun.
+AGAIN  ?= --reruns 1 -r R
 # Extra arguments: make test PYTEST="-k framing", make run RUN="-c lab.yaml", make bench BENCH="--quick".
 PYTEST ?=
 RUN    ?=
@@ -54,10 +56,10 @@ test-fast: $(READY) proto compiler ## the tests that need neither root nor much 
 	$(BIN)/python -m pytest -n $(JOBS) -m '$(FAST) and not slow' $(UNIT_ONLY) $(PYTEST)
 
 test-unit: $(READY) proto compiler ## every test that needs no root
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m '$(FAST)' $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(AGAIN) -m '$(FAST)' $(PYTEST)
 
 test-ovs: $(READY) proto switch-tools machine-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
-	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
+	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(AGAIN) -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
 
 coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
 	$(BIN)/python scripts/coverage
