@@ -1,18 +1,14 @@
-"""The caller's end of a connection to the API: channels, and what a failed call says."""
+"""The caller's end of a connection to the API: channels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-DOMAIN: Final = "vmoc"
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
 LARGEST_MESSAGE: Final = 64 << 20
 """Bytes; a page of slices with thousands of segments each is larger than the library's 4 MiB."""
@@ -28,7 +24,6 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-_NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class TlsFilesError(ValueError):
@@ -72,50 +67,3 @@ def open_async_channel(address: str, tls: ClientTlsFiles | None = None) -> grpc.
     if tls is None:
         return grpc.aio.insecure_channel(address, options=_OPTIONS)
     return grpc.aio.secure_channel(address, tls.credentials(), options=[*_OPTIONS, *tls.options()])
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a call failed, with what the server said beyond the status."""
-
-    code: grpc.StatusCode
-    message: str
-    reason: str = ""
-    """Stable name of the cause, such as ``VLAN_OWNED_ELSEWHERE``; empty when the failure is not the server's word."""
-    metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
-    violations: tuple[tuple[str, str], ...] = ()
-    """Fields of the request and what is wrong with each."""
-    retry_after: float | None = None
-    """Seconds after which the server says to call again."""
-
-    @property
-    def sentence(self) -> str:
-        """The message and the fields, for a person."""
-        if not self.violations:
-            return self.message
-        return "; ".join(f"{name}: {text}" if name else text for name, text in self.violations)
-
-
-def failure_of(error: Any) -> Failure:
-    """Read the status and its details (google.rpc.ErrorInfo, BadRequest)."""
-    code, message = error.code(), error.details() or ""
-    reason, metadata = "", {}
-    violations: list[tuple[str, str]] = []
-    retry_after: float | None = None
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:  # a status that contradicts its own details: only the outer one counts
-        status = None
-    for detail in status.details if status is not None else ():
-        info, bad, retry = (
-            error_details_pb2.ErrorInfo(),
-            error_details_pb2.BadRequest(),
-            error_details_pb2.RetryInfo(),
-        )
-        if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == DOMAIN:
-            reason, metadata = info.reason, dict(info.metadata)
-        elif detail.Is(bad.DESCRIPTOR) and detail.Unpack(bad):
-            violations.extend((one.field, one.description) for one in bad.field_violations)
-        elif detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
-            retry_after = retry.retry_delay.ToNanoseconds() / 1e9
-    return Failure(code, message, reason, metadata, tuple(violations), retry_after)

@@ -10,25 +10,14 @@ from typing import Final
 
 from grpc import StatusCode
 
-EXIT_REFUSED: Final = 1
-EXIT_UNREACHABLE: Final = 3
-EXIT_TIMED_OUT: Final = 4
-
 
 @dataclass(frozen=True, slots=True)
 class ApiReason:
-    """One way a call can fail. ``exit_code`` is what a command of ``vmoc`` ends with then."""
+    """One way a call can fail."""
 
     code: str
     status: StatusCode
     summary: str
-
-    @property
-    def exit_code(self) -> int:
-        """1, or 3 if the server or what it needs could not be reached, or 4 if it took too long."""
-        return {StatusCode.UNAVAILABLE: EXIT_UNREACHABLE, StatusCode.DEADLINE_EXCEEDED: EXIT_TIMED_OUT}.get(
-            self.status, EXIT_REFUSED
-        )
 
 
 API_REASONS: Final[dict[str, ApiReason]] = {}
@@ -61,7 +50,6 @@ RESUME_TOKEN_EXPIRED = _reason(
     StatusCode.OUT_OF_RANGE,
     "events after the resume_token are no longer kept; ask without it and with include_initial_state",
 )
-EXPIRY_TOO_LATE = _reason("EXPIRY_TOO_LATE", StatusCode.OUT_OF_RANGE, "the server keeps no slice for that long")
 
 # The caller.
 NO_IDENTITY = _reason("NO_IDENTITY", StatusCode.UNAUTHENTICATED, "the server knows no role for this caller")
@@ -93,7 +81,6 @@ SLICE_FROM_FILE = _reason(
     "SLICE_FROM_FILE", StatusCode.FAILED_PRECONDITION, "the slice is in the configuration file; change it there"
 )
 SLICE_EXPIRED = _reason("SLICE_EXPIRED", StatusCode.FAILED_PRECONDITION, "the slice has expired")
-SLICE_NOT_EMPTY = _reason("SLICE_NOT_EMPTY", StatusCode.FAILED_PRECONDITION, "the slice still has slivers")
 WRONG_STATE = _reason("WRONG_STATE", StatusCode.FAILED_PRECONDITION, "its state does not allow this")
 ETAG_MISMATCH = _reason(
     "ETAG_MISMATCH", StatusCode.ABORTED, "it has changed since the etag was given; read it and decide again"
@@ -120,7 +107,6 @@ HANDLER_TIMEOUT = _reason("HANDLER_TIMEOUT", StatusCode.DEADLINE_EXCEEDED, "the 
 SWITCH_TIMEOUT = _reason("SWITCH_TIMEOUT", StatusCode.DEADLINE_EXCEEDED, "the switch did not answer in time")
 SWITCH_AWAY = _reason("SWITCH_AWAY", StatusCode.UNAVAILABLE, "the switch is not connected")
 HOST_UNREACHABLE = _reason("HOST_UNREACHABLE", StatusCode.UNAVAILABLE, "the host does not answer")
-SERVER_STARTING = _reason("SERVER_STARTING", StatusCode.UNAVAILABLE, "the server is starting; call again soon")
 SERVER_DRAINING = _reason("SERVER_DRAINING", StatusCode.UNAVAILABLE, "the server is stopping")
 STORE_FAILED = _reason("STORE_FAILED", StatusCode.UNAVAILABLE, "the server cannot write its state; nothing was changed")
 ACTION_UNSUPPORTED = _reason("ACTION_UNSUPPORTED", StatusCode.UNIMPLEMENTED, "the handler does not offer that")

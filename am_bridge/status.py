@@ -197,7 +197,7 @@ def to_grpc(error: BaseException) -> grpc.Status:
 
 
 def from_status(status: status_pb2.Status) -> ApiError:
-    """The error that such a status came from, as far as it tells."""
+    """The error that such a status came from; ``reason.code`` is empty if that is not our server's word."""
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     retry, delay = None, error_details_pb2.RetryInfo()
     details: list[Message] = []
@@ -214,7 +214,8 @@ def from_status(status: status_pb2.Status) -> ApiError:
     reason = API_REASONS.get(info.reason) if info.domain == DOMAIN else None
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     if reason is None or reason.status is not code:
-        reason = ApiReason(info.reason or code.name, code, status.message or code.name.lower().replace("_", " "))
+        named = info.reason if info.domain == DOMAIN else ""
+        reason = ApiReason(named, code, status.message or code.name.lower().replace("_", " "))
     violations = [(one.field, one.description) for one in bad.field_violations]
     return ApiError(reason, status.message, metadata=info.metadata, violations=violations, retry=retry, details=details)
 

@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 import click
 import grpc
 
-from am_bridge.channel import DEFAULT_ADDRESS, ClientTlsFiles, Failure, TlsFilesError, failure_of, open_channel
+from am_bridge.channel import DEFAULT_ADDRESS, ClientTlsFiles, TlsFilesError, open_channel
+from am_bridge.status import ApiError, from_rpc_error
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -30,10 +31,6 @@ class CallFailedError(click.ClickException):
     """A call that did not succeed: one sentence, and the exit code of the contract."""
 
     exit_code = FAILED
-
-    def __init__(self, failure: Failure, address: str) -> None:
-        super().__init__(_sentence(failure, address))
-        self.failure = failure
 
 
 class UnreachableError(CallFailedError):
@@ -66,11 +63,11 @@ class Server:
             try:
                 return method(request, timeout=max(0.1, end - monotonic()))
             except grpc.RpcError as error:
-                failure = failure_of(error)
-                wait = failure.retry_after if failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED else None
-                if wait is None or monotonic() + wait >= end:
-                    raise _failed(failure, self.address) from error
-            sleep(max(wait, SHORTEST_WAIT))
+                told = from_rpc_error(error)
+                full = told.reason.status is grpc.StatusCode.RESOURCE_EXHAUSTED
+                if not full or told.retry is None or monotonic() + told.retry.seconds >= end:
+                    raise _failed(told, self.address) from error
+            sleep(max(told.retry.seconds, SHORTEST_WAIT))
 
     def pages(self, method: Any, request: Any, field: str, *, size: int = PAGE) -> Iterator[Any]:
         """The entries of ``field`` in all pages. Raises ``CallFailedError``."""
@@ -88,7 +85,7 @@ class Server:
         try:
             yield from answers
         except grpc.RpcError as error:
-            raise _failed(failure_of(error), self.address) from error
+            raise _failed(from_rpc_error(error), self.address) from error
         finally:
             answers.cancel()
 
@@ -160,23 +157,17 @@ def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
-def _failed(failure: Failure, address: str) -> CallFailedError:
-    # A server that answers "unavailable" with a reason is there: it only cannot do this now.
-    if failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason:
-        return UnreachableError(failure, address)
-    if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and not failure.reason:
-        return TimedOutError(failure, address)
-    return CallFailedError(failure, address)
-
-
-def _sentence(failure: Failure, address: str) -> str:
-    if failure.code is grpc.StatusCode.UNAVAILABLE and not failure.reason:
-        return (
-            f"no VMOC answers at {address}; start it with 'vmoc run', or say where it is with --server or $VMOC_SERVER"
-        )
-    if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and not failure.reason:
-        return f"VMOC at {address} did not answer in time; --timeout gives it longer"
-    if failure.code is grpc.StatusCode.UNIMPLEMENTED and not failure.reason:
-        return f"VMOC at {address} is another version and cannot do this; 'vmoc status' shows which"
-    text = failure.sentence.strip().rstrip(".") or failure.code.name.lower().replace("_", " ")
-    return f"{text} ({failure.reason})" if failure.reason else text
+def _failed(error: ApiError, address: str) -> CallFailedError:
+    if not error.reason.code:  # not the server's word: a server that gives a reason is there
+        match error.reason.status:
+            case grpc.StatusCode.UNAVAILABLE:
+                advice = "start it with 'vmoc run', or say where it is with --server or $VMOC_SERVER"
+                return UnreachableError(f"no VMOC answers at {address}; {advice}")
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return TimedOutError(f"VMOC at {address} did not answer in time; --timeout gives it longer")
+            case grpc.StatusCode.UNIMPLEMENTED:
+                advice = "'vmoc status' shows which"
+                return CallFailedError(f"VMOC at {address} is another version and cannot do this; {advice}")
+    fields = "; ".join(f"{path}: {text}" if path else text for path, text in error.violations)
+    text = (fields or error.message).strip().rstrip(".")
+    return CallFailedError(f"{text} ({error.reason.code})" if error.reason.code else text)

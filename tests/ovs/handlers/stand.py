@@ -120,7 +120,7 @@ def _serve() -> None:
     from google.longrunning import operations_pb2, operations_pb2_grpc
     from google.protobuf import json_format
 
-    from am_bridge.channel import failure_of
+    from am_bridge.status import from_rpc_error
     from vmoc.v1 import slices_pb2, slices_pb2_grpc, slivers_pb2, slivers_pb2_grpc
 
     options = [("grpc.min_reconnect_backoff_ms", 50), ("grpc.initial_reconnect_backoff_ms", 50)]
@@ -139,7 +139,7 @@ def _serve() -> None:
                 answer = getattr(stub, name)(message, timeout=40, wait_for_ready=True)
                 told = json_format.MessageToDict(answer, preserving_proto_field_name=True)
             except grpc.RpcError as error:
-                told = {"error": failure_of(error).reason or str(error)}
+                told = {"error": from_rpc_error(error).reason.code or str(error)}
             sys.stdout.write(json.dumps(told) + "\n")
             sys.stdout.flush()
 
