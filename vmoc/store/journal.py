@@ -36,7 +36,7 @@ _END: Final = 0xFFFFFFFF
 _LONGEST: Final = 1 << 30
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 HEADER: Final = _FILE.size + _CRC.size
-SMALLEST: Final = 1 << 20
+SMALLEST: Final = 16 << 20
 GROWTH: Final = 4
 """A file is written anew at this many times its size when it was new, but not below ``SMALLEST`` bytes."""
 
