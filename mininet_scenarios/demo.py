@@ -17,12 +17,11 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, Final
 
 from rich.console import Console
 
-from mininet_scenarios import nodes, openvswitch, rack, vmoc
+from mininet_scenarios import nodes, rack, vmoc
 from mininet_scenarios.namespaces import NetworkNamespace
 from mininet_scenarios.openvswitch import PrivateOvs
 from mininet_scenarios.pings import KeptPing, counted
@@ -299,21 +298,6 @@ def explore(story: Story, scene: Scene) -> None:
     nodes.mininet().cli.CLI(scene.rack.net)
 
 
-def unavailable() -> str | None:
-    """Why the story cannot be told on this machine, in one sentence."""
-    if os.geteuid() != 0:
-        return "The demo makes network namespaces and switches, which needs root; run it with sudo."
-    problem = openvswitch.missing()
-    if problem:
-        return problem
-    try:
-        nodes.mininet()
-        vmoc.command()
-    except (nodes.MininetUnavailableError, vmoc.VmocUnavailableError) as error:
-        return str(error)
-    return None
-
-
 @contextlib.contextmanager
 def _signals_end_it() -> Iterator[None]:
     """SIGTERM, SIGINT and SIGHUP unwind the stack; while it unwinds they are ignored."""
@@ -345,7 +329,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console(stderr=options.json, soft_wrap=True)
     if not console.is_terminal:
         console.width = 120  # a log is not as narrow as what Rich assumes
-    problem = unavailable()
+    problem = vmoc.unavailable("The demo makes")
     if problem:
         console.print(problem, markup=False, highlight=False)
         return 1
@@ -367,26 +351,11 @@ def main(argv: list[str] | None = None) -> int:
         with contextlib.suppress(WaitedTooLongError):
             wait_until(lambda: not descendants(token), "every process to end", timeout=5)
         left = len(descendants(token)) + (scene is not None and scene.directory.exists())
-        log = scene.vmoc_log.splitlines() if scene is not None else []
-        faults = [line for line in log if "level=error" in line or "Traceback" in line]
-        story.check("VMOC logged no error of its own", f"{len(faults)} in {len(log)} lines", not faults and bool(log))
+        log = scene.vmoc_log if scene is not None else ""
+        story.check_log(log)
         story.check("Nothing is left behind", f"{left} processes, namespaces or files", left == 0)
 
-    if options.json:
-        document = {
-            "held": story.held,
-            "seconds": round(story.seconds, 1),
-            "lines": [asdict(line) for line in story.lines],
-        }
-        print(json.dumps(document, indent=2))
-    else:
-        console.print()
-        console.print(story.table("Two experimenters on the same two switches"))
-        outcome = "Every line held" if story.held else "NOT every line held"
-        console.print(f"{outcome}, in {story.seconds:.0f} s.", highlight=False)
-    if log and not story.held:
-        console.print("\nFrom VMOC's log:", *(faults or log)[-15:], sep="\n", markup=False, highlight=False)
-    return 0 if story.held else 1
+    return story.end("Two experimenters on the same two switches", log, as_json=options.json)
 
 
 if __name__ == "__main__":

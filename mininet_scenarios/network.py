@@ -40,39 +40,26 @@ class Network:
     The nth host of a VLAN is 10.0.0.n, whatever the VLAN.
     """
 
-    def __init__(
-        self, ovs: PrivateOvs, drawing: Drawing, *, controller: tuple[str, int], protocols: str = "OpenFlow13"
-    ) -> None:
+    def __init__(self, ovs: PrivateOvs, drawing: Drawing, *, controller: tuple[str, int]) -> None:
         self.ovs = ovs
         self.drawing = drawing
         self._classes = nodes.nodes()
         self.addresses: dict[str, str] = {}
         self.net: Any = nodes.empty_net(ovs, self._classes, controller)
         try:
-            self._build(protocols)
+            self._build()
         except BaseException:
             self.stop()
             raise
 
-    def _build(self, protocols: str) -> None:
+    def _build(self) -> None:
         classes, link = self._classes, self._classes.package.link
         core = {
-            name: self.net.addSwitch(
-                name,
-                cls=classes.core_switch,
-                dpid=f"{dpid:016x}",
-                datapath="user",
-                failMode="secure",
-                protocols=protocols,
-            )
-            for name, dpid in self.drawing.switches.items()
+            name: nodes.add_core_switch(self.net, classes, name, dpid) for name, dpid in self.drawing.switches.items()
         }
         edges: dict[str, Any] = {}
         for at in dict.fromkeys(where for where, _ in self.drawing.hosts.values()):
-            dpid = f"{0x1000 + self.drawing.switches[at]:016x}"
-            edges[at] = self.net.addSwitch(
-                f"n{at}", cls=classes.compute_node, dpid=dpid, datapath="user", failMode="standalone"
-            )
+            edges[at] = nodes.add_compute_node(self.net, classes, f"n{at}", 0x1000 + self.drawing.switches[at])
             link.Link(edges[at], core[at], port1=1, port2=1)
         free = {name: itertools.count(2) for name in self.drawing.switches}
         for one, other in self.drawing.cables:

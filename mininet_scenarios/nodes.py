@@ -88,6 +88,18 @@ def empty_net(ovs: PrivateOvs, classes: Nodes, controller: tuple[str, int]) -> A
     return net
 
 
+def add_core_switch(net: Any, classes: Nodes, name: str, dpid: int) -> Any:
+    """A switch that forwards nothing but what its controller has it forward."""
+    return net.addSwitch(
+        name, cls=classes.core_switch, dpid=f"{dpid:016x}", datapath="user", failMode="secure", protocols="OpenFlow13"
+    )
+
+
+def add_compute_node(net: Any, classes: Nodes, name: str, dpid: int) -> Any:
+    """A plain learning bridge."""
+    return net.addSwitch(name, cls=classes.compute_node, dpid=f"{dpid:016x}", datapath="user", failMode="standalone")
+
+
 def stop(net: Any) -> None:
     """Take it all down; what Mininet leaves goes with the namespace."""
     net.stop()

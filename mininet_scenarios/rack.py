@@ -38,38 +38,22 @@ _PATTERN: Final = {"a": "aa", "b": "bb"}  # what a slice's pings are filled with
 class Rack:
     """The network, built by Mininet on a private Open vSwitch. Use as a context manager, in a namespace of its own."""
 
-    def __init__(self, ovs: PrivateOvs, *, controller: tuple[str, int], protocols: str = "OpenFlow13") -> None:
+    def __init__(self, ovs: PrivateOvs, *, controller: tuple[str, int]) -> None:
         self.ovs = ovs
         self._classes = nodes.nodes()
         self.net: Any = nodes.empty_net(ovs, self._classes, controller)
         self._wires: dict[str, Wire] = {}
         try:
-            self._build(protocols)
+            self._build()
         except BaseException:
             self.stop()
             raise
 
-    def _build(self, protocols: str) -> None:
+    def _build(self) -> None:
         classes, link = self._classes, self._classes.package.link
-        switches = {
-            name: self.net.addSwitch(
-                name,
-                cls=classes.core_switch,
-                dpid=f"{dpid:016x}",
-                datapath="user",
-                failMode="secure",
-                protocols=protocols,
-            )
-            for name, dpid in SWITCHES.items()
-        }
+        switches = {name: nodes.add_core_switch(self.net, classes, name, dpid) for name, dpid in SWITCHES.items()}
         for number in range(1, HOSTS + 1):
-            edge = self.net.addSwitch(
-                f"n{number}",
-                cls=classes.compute_node,
-                dpid=f"{0x100 + number:016x}",
-                datapath="user",
-                failMode="standalone",
-            )
+            edge = nodes.add_compute_node(self.net, classes, f"n{number}", 0x100 + number)
             core = switches["s1" if number <= HOSTS // 2 else "s2"]
             core_port = (number - 1) % (HOSTS // 2) + 1
             link.Link(edge, core, port1=1, port2=core_port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mininet_scenarios import nodes, openvswitch
 from mininet_scenarios.namespaces import listening
 from mininet_scenarios.processes import Process, wait_until
 
@@ -28,6 +30,21 @@ def command() -> str:
     if found is None:
         raise VmocUnavailableError("There is no vmoc command in this Python environment; run: make setup")
     return found
+
+
+def unavailable(what: str) -> str | None:
+    """Why a story cannot be told on this machine, in one sentence; ``what`` wants to make switches."""
+    if os.geteuid() != 0:
+        return f"{what} network namespaces and switches, which needs root; run it with sudo."
+    problem = openvswitch.missing()
+    if problem:
+        return problem
+    try:
+        nodes.mininet()
+        command()
+    except (nodes.MininetUnavailableError, VmocUnavailableError) as error:
+        return str(error)
+    return None
 
 
 class Vmoc:

@@ -10,16 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mininet_scenarios import nodes, openvswitch, vmoc
+from mininet_scenarios import vmoc
 from mininet_scenarios.gram import rack
 from mininet_scenarios.gram.manager import KEYS
 from mininet_scenarios.gram.rack import COMPUTE, DATA_DPID, UPLINK, GramRack
@@ -207,21 +205,6 @@ def ended(story: Story, scene: GramRack, manager: Manager, slivers: dict[str, Sl
     story.check("Bob's slice expires, and its slivers with it", seen, nothing)
 
 
-def unavailable() -> str | None:
-    """Why the story cannot be told on this machine, in one sentence."""
-    if os.geteuid() != 0:
-        return "The rack makes network namespaces and switches, which needs root; run it with sudo."
-    problem = openvswitch.missing() or rack.missing()
-    if problem:
-        return problem
-    try:
-        nodes.mininet()
-        vmoc.command()
-    except (nodes.MininetUnavailableError, vmoc.VmocUnavailableError) as error:
-        return str(error)
-    return None
-
-
 def main(argv: list[str] | None = None) -> int:
     """Tell the story; 0 if every line held."""
     parser = argparse.ArgumentParser(prog="python -m mininet_scenarios.gram", description=__doc__.split("\n\n")[0])
@@ -230,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console(stderr=options.json, soft_wrap=True)
     if not console.is_terminal:
         console.width = 120
-    problem = unavailable()
+    problem = vmoc.unavailable("The rack makes") or rack.missing()
     if problem:
         console.print(problem, markup=False, highlight=False)
         return 1
@@ -243,20 +226,11 @@ def main(argv: list[str] | None = None) -> int:
             story.tell("Taking everything down.")
     except (WaitedTooLongError, RuntimeError) as error:
         story.check("The story could be told to its end", str(error), False)
-    log = scene.vmoc_log.splitlines() if scene is not None else []
-    faults = [line for line in log if "level=error" in line or "Traceback" in line]
-    story.check("VMOC logged no error of its own", f"{len(faults)} in {len(log)} lines", not faults and bool(log))
+    log = scene.vmoc_log if scene is not None else ""
+    story.check_log(log)
     left = scene is not None and scene.directory.exists()
     story.check("Nothing is left behind", str(scene.directory) if left and scene else "nothing", not left)
-    if options.json:
-        lines = [asdict(line) for line in story.lines]
-        print(json.dumps({"held": story.held, "seconds": round(story.seconds, 1), "lines": lines}, indent=2))
-    else:
-        console.print(story.table("A GRAM rack, and what an aggregate manager does with it"))
-        console.print(f"{'Every line held' if story.held else 'NOT every line held'}, in {story.seconds:.0f} s.")
-    if log and not story.held:
-        console.print("\nFrom VMOC's log:", *(faults or log)[-15:], sep="\n", markup=False, highlight=False)
-    return 0 if story.held else 1
+    return story.end("A GRAM rack, and what an aggregate manager does with it", log, as_json=options.json)
 
 
 if __name__ == "__main__":

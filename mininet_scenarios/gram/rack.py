@@ -158,15 +158,11 @@ class GramRack:
         self.net: Any = nodes.empty_net(self.ovs, classes, (f"10.0.0.{NUMBERS['control']}", OPENFLOW))
         self._stack.callback(nodes.stop, self.net)
         link = classes.package.link
-        plain = {"cls": classes.compute_node, "datapath": "user", "failMode": "standalone"}
         switches = {
-            name: self.net.addSwitch(name, dpid=f"{number:016x}", **plain)
+            name: nodes.add_compute_node(self.net, classes, name, number)
             for number, name in enumerate(("ctl", "ext", "mgt"), 0xE0)
         }
-        data = self.net.addSwitch(
-            "data", cls=classes.core_switch, dpid=f"{DATA_DPID:016x}", datapath="user", failMode="secure",
-            protocols="OpenFlow13",
-        )  # fmt: skip
+        data = nodes.add_core_switch(self.net, classes, "data", DATA_DPID)
         hosts = {name: self.net.addHost(name, ip=None) for name in (*NUMBERS, "lab")}
         for name in NUMBERS:
             link.Link(hosts[name], switches["ctl"], intfName1="eth0")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from importlib import import_module
@@ -12,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from mininet_scenarios import nodes, openvswitch, vmoc
+from mininet_scenarios import vmoc
 from mininet_scenarios.processes import WaitedTooLongError
 from mininet_scenarios.story import Story
 
@@ -28,21 +27,6 @@ NAMES: Final = (
 )
 
 
-def unavailable() -> str | None:
-    """Why no scenario can be told on this machine, in one sentence."""
-    if os.geteuid() != 0:
-        return "Scenarios make network namespaces and switches, which needs root; run them with sudo."
-    problem = openvswitch.missing()
-    if problem:
-        return problem
-    try:
-        nodes.mininet()
-        vmoc.command()
-    except (nodes.MininetUnavailableError, vmoc.VmocUnavailableError) as error:
-        return str(error)
-    return None
-
-
 def main(argv: list[str] | None = None) -> int:
     """Tell them one after the other; 0 if every line of each held."""
     parser = argparse.ArgumentParser(prog="python -m mininet_scenarios.scenarios", description=__doc__)
@@ -50,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the lines as JSON, progress on standard error")
     options = parser.parse_args(argv)
     console = Console(stderr=options.json, soft_wrap=True)
-    problem = unavailable()
+    problem = vmoc.unavailable("A scenario makes")
     if problem:
         console.print(problem, markup=False, highlight=False)
         return 1

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from mininet_scenarios.namespaces import interfaces
-from mininet_scenarios.processes import Process, descendants, wait_until
+from mininet_scenarios.processes import wait_until
+from tests.mininet import telling
 
-ROOT = Path(__file__).parents[2]
-DEMO = [sys.executable, "-m", "mininet_scenarios.demo"]
-MARK = f"VMOC_DEMO_TEST={os.getpid()}"
+DEMO = telling.command("demo")
 
 
 @pytest.fixture
@@ -26,16 +23,6 @@ def place() -> Iterator[Path]:
     """Where the demo keeps its files; not in pytest's directory, whose names are too long for Unix sockets."""
     with tempfile.TemporaryDirectory(prefix="vmoc-demo-") as name:
         yield Path(name)
-
-
-def environment(place: Path) -> dict[str, str]:
-    """What tells the demo's descendants, and its files, from others'."""
-    return {"VMOC_DEMO_TEST": str(os.getpid()), "TMPDIR": str(place)}
-
-
-def demo(place: Path, *words: str) -> Process:
-    """The demo as a process."""
-    return Process("demo", [*DEMO, *words], log=place / "demo.log", env=environment(place), cwd=ROOT)
 
 
 def left(place: Path) -> list[Path]:
@@ -48,26 +35,13 @@ def nothing_left() -> Iterator[None]:
     """No process and no interface of the demo stays."""
     before = interfaces()
     yield
-    wait_until(lambda: not descendants(MARK), "every process of the demo to be gone", timeout=10)
+    wait_until(lambda: not telling.running(), "every process of the demo to be gone", timeout=10)
     assert interfaces() == before
 
 
 @pytest.mark.timeout(150)
 def test_every_line_holds(nothing_left: None, place: Path) -> None:
-    done = subprocess.run(
-        [*DEMO, "--json"],
-        cwd=ROOT,
-        env={**os.environ, **environment(place)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    told = json.loads(done.stdout)
-    broken = [line for line in told["lines"] if not line["held"]]
-    assert not broken, f"{broken}\n{done.stderr[-4000:]}"
-    assert told["held"] is True and done.returncode == 0
+    told = telling.tell("demo", place, timeout=120)
     assert len(told["lines"]) >= 20
     assert told["seconds"] < 90
     assert left(place) == []
@@ -75,7 +49,7 @@ def test_every_line_holds(nothing_left: None, place: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(nothing_left: None, place: Path, number: signal.Signals) -> None:
-    process = demo(place)
+    process = telling.start("demo", place)
     wait_until(lambda: "The rack stands" in process.output(), "the rack", timeout=30)
     process.signal(number)
     assert process.wait(20) == 128 + number, process.output()
@@ -84,16 +58,16 @@ def test_a_signal_ends_it_cleanly(nothing_left: None, place: Path, number: signa
 
 
 def test_killed_it_takes_everything_with_it(nothing_left: None, place: Path) -> None:
-    process = demo(place)
+    process = telling.start("demo", place)
     wait_until(lambda: "The rack stands" in process.output(), "the rack", timeout=30)
-    assert len(descendants(MARK)) > 10
+    assert telling.running() > 10
     process.kill()
 
 
 def test_without_root_it_says_so() -> None:
     done = subprocess.run(
         ["setpriv", "--reuid", "65534", "--clear-groups", "--", *DEMO],
-        cwd=ROOT,
+        cwd=telling.ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -105,7 +79,7 @@ def test_without_root_it_says_so() -> None:
 
 def test_without_open_vswitch_it_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run(
-        DEMO, cwd=ROOT, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+        DEMO, cwd=telling.ROOT, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert "apt-get install openvswitch-switch" in " ".join(done.stdout.split())

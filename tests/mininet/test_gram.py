@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,59 +10,39 @@ import pytest
 
 from mininet_scenarios.gram import rack
 from mininet_scenarios.namespaces import interfaces
-from mininet_scenarios.processes import Process, descendants, wait_until
-
-ROOT = Path(__file__).parents[2]
-STORY = [sys.executable, "-m", "mininet_scenarios.gram"]
-MARK = f"VMOC_RACK_TEST={os.getpid()}"
+from mininet_scenarios.processes import wait_until
+from tests.mininet import telling
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Where the story keeps its files; no process, interface or namespace of it stays."""
-    before = interfaces(), set(_names())
+    """Where the story keeps its files; no process and no interface of it stays."""
+    before = interfaces()
     with tempfile.TemporaryDirectory(prefix="vmoc-rack-") as name:
         yield Path(name)
-    wait_until(lambda: not descendants(MARK), "every process of the story to be gone", timeout=15)
-    assert interfaces() == before[0]
-    assert not [name for name in set(_names()) - before[1] if name.startswith(("vmoc-alice-vm", "vmoc-bob-vm"))]
+    wait_until(lambda: not telling.running(), "every process of the story to be gone", timeout=15)
+    assert interfaces() == before
 
 
-def _names() -> list[str]:
-    folder = Path("/run/netns")
-    return [one.name for one in folder.iterdir()] if folder.is_dir() else []
-
-
-def environment(place: Path) -> dict[str, str]:
-    """What tells the story's processes and files from others'."""
-    return {"VMOC_RACK_TEST": str(os.getpid()), "TMPDIR": str(place)}
+def machines() -> set[str]:
+    """The network namespaces of the story's slivers."""
+    return {one.name for one in Path("/run/netns").glob("vmoc-*-vm?-*")}
 
 
 @pytest.mark.timeout(400)
 def test_every_line_holds(place: Path) -> None:
-    done = subprocess.run(
-        [*STORY, "--json"],
-        cwd=ROOT,
-        env={**os.environ, **environment(place)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=380,
-        check=False,
-    )
-    told = json.loads(done.stdout)
-    broken = [line for line in told["lines"] if not line["held"]]
-    assert not broken, f"{broken}\n{done.stderr[-4000:]}"
-    assert told["held"] is True and done.returncode == 0
+    before = machines()
+    told = telling.tell("gram", place, timeout=380)
     assert len(told["lines"]) >= 20
     assert list(place.iterdir()) == []
+    assert machines() <= before
 
 
 def test_killed_it_leaves_no_process(place: Path) -> None:
-    story = Process("story", STORY, log=place / "story.log", env=environment(place), cwd=ROOT)
+    story = telling.start("gram", place)
     try:
         wait_until(lambda: "The rack stands" in story.output(), "the rack", timeout=60)
-        running = len(descendants(MARK))
+        running = telling.running()
     finally:
         story.kill()
     assert running > 12
