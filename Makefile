@@ -59,7 +59,7 @@ test-unit: $(READY) proto compiler ## every test that needs no root
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(AGAIN) -m '$(FAST)' $(PYTEST)
 
 test-ovs: $(READY) proto switch-tools machine-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
-	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(AGAIN) -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
+	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(AGAIN) -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
 
 coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
 	$(BIN)/python scripts/coverage

@@ -7,6 +7,7 @@ changes. ``make clean`` removes it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -38,12 +39,14 @@ def environment(name: str) -> Path:
     stamp = place / "made-from"
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     digest = hashlib.sha256(f"{version}\n{wanted.read_text()}".encode()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != digest:
-        shutil.rmtree(place, ignore_errors=True)
-        PLACE.mkdir(parents=True, exist_ok=True)
-        _run(name, [sys.executable, "-m", "venv", str(place)])
-        _install(name, place, wanted)
-        stamp.write_text(digest)
+    PLACE.mkdir(parents=True, exist_ok=True)
+    with (PLACE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests of it may run in several processes
+        if not stamp.exists() or stamp.read_text() != digest:
+            shutil.rmtree(place, ignore_errors=True)
+            _run(name, [sys.executable, "-m", "venv", str(place)])
+            _install(name, place, wanted)
+            stamp.write_text(digest)
     return place / "bin"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,20 @@ def test_a_registry_may_fail_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     asked.clear()
     environments.environment("ryu")
     assert not asked, "it is there"
+
+
+def test_it_is_made_once_when_two_ask_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ryu.txt").write_text("one==1\n")
+    monkeypatch.setattr(environments, "LISTS", tmp_path)
+    monkeypatch.setattr(environments, "PLACE", tmp_path / "place")
+    asked = []
+
+    def run(name: str, words: list[str]) -> None:
+        asked.append(words[-1])
+        (tmp_path / "place" / name).mkdir(exist_ok=True)
+        time.sleep(0.1)  # long enough for the other one to ask
+
+    monkeypatch.setattr(environments, "_run", run)
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(environments.environment, ["ryu"] * 2))) == 1
+    assert len(asked) == 2, "one environment, one list of packages"

@@ -21,10 +21,17 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ansible is a second of CPU per run, and handlers are niced: on a busy machine all of this takes its time."""
+    """Ansible is a second of CPU per run, and handlers are niced: on a busy machine all of this takes its time.
+
+    Slivers are the whole machine's. A back-end's tests have slices of their own; others share a few names, so those of
+    a file run one after the other.
+    """
     for item in items:
-        if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(240))
+        if item.path.is_relative_to(HERE):
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(240))
+            if "backend" not in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(BACKENDS)])
