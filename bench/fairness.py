@@ -11,24 +11,17 @@ Held means: the p99 within three times, and the answers per second at least
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from bench import machine, noise, tools
-from bench.load import UNLIMITED, family
-from tests.emulation.process import VmocProcess
+from bench import noise, report, tools
+from bench.scene import UNLIMITED, a_slice, family, running
 
 QUIET, LOUD = 101, noise.VLAN
 PACKET_INS = 20_000.0
@@ -59,50 +52,27 @@ class Line:
 
 
 @contextmanager
-def _noisy_controller(kind: str) -> Iterator[int]:
-    """The port of a controller that makes this noise."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench.noise", kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.kill()
-
-
-@contextmanager
 def _beside(kind: str) -> Iterator[int]:
     """The port of the loud slice's controller."""
     if kind in ("alone", "packet-ins"):
         with tools.Controllers([str(LOUD)]) as controllers:
             yield controllers.ports[0]
     else:
-        with _noisy_controller(kind) as port:
-            yield port
+        noisy = noise.Controller(kind)
+        try:
+            yield noisy.port
+        finally:
+            noisy.kill()
 
 
 def measure(version: str, kind: str, seconds: float, runs: int, *, unlimited: bool = False) -> Line:
     """One line: a VMOC, one switch, both slices. Raises ``ToolError``."""
-    with (
-        tempfile.TemporaryDirectory(prefix="vmoc-bench-") as directory,
-        tools.Controllers([str(QUIET)]) as own,
-        _beside(kind) as loud,
-    ):
-        slices: list[dict[str, Any]] = [
-            {
-                "id": "quiet",
-                "limits": UNLIMITED,
-                "segments": [{"vlan": QUIET, "controllers": [f"tcp:127.0.0.1:{own.ports[0]}"]}],
-            },
-            {"id": "loud", "segments": [{"vlan": LOUD, "controllers": [f"tcp:127.0.0.1:{loud}"]}]},
+    with tools.Controllers([str(QUIET)]) as own, _beside(kind) as loud:
+        slices = [
+            a_slice("quiet", [QUIET], own.ports[0]),
+            a_slice("loud", [LOUD], loud, limits=UNLIMITED if unlimited else {}),
         ]
-        if unlimited:
-            slices[1]["limits"] = UNLIMITED
-        vmoc = VmocProcess(Path(directory), {"slices": slices})
-        vmoc.config["openflow"]["versions"] = [float(version)]
-        try:
-            vmoc.start(30)
+        with running(slices, version) as vmoc:
             common: dict[str, Any] = {
                 "version": version,
                 "vlans": str(QUIET),
@@ -113,10 +83,6 @@ def measure(version: str, kind: str, seconds: float, runs: int, *, unlimited: bo
             }
             paced = tools.switches(vmoc.port, rate=PACED, **common)
             full = tools.switches(vmoc.port, **common)
-        except AssertionError as error:
-            raise tools.ToolError(str(error)) from None
-        finally:
-            vmoc.stop()
 
     def median(report: dict[str, Any], key: str) -> float:
         return float(statistics.median(run[key] for run in report["runs"]))
@@ -149,7 +115,7 @@ def table(lines: Sequence[Line]) -> Table:
             f"{line.p50_us:.0f}",
             f"{line.p99_us:.0f}",
             f"{line.p99_us / base.p99_us:.1f}",
-            f"{line.per_second:,.0f}".replace(",", " "),
+            report.number(line.per_second),
             f"{line.per_second / base.per_second:.2f}",
             str(line.lost),
             str(line.cross),
@@ -160,30 +126,20 @@ def table(lines: Sequence[Line]) -> Table:
 
 def main() -> int:
     """Measure; 1 if something crossed or could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__.splitlines()[0])
-    parser.add_argument("--version", choices=["1.0", "1.3"], help="one OpenFlow version only")
-    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per run (3)")
-    parser.add_argument("--runs", type=int, default=3, help="runs per figure; the median is shown (3)")
+    parser = report.parser(__doc__, seconds=3.0, runs=3, versions=True)
     parser.add_argument("--unlimited", action="store_true", help="no limits for the loud slice either")
     parser.add_argument("--noise", choices=KINDS[1:], action="append", help="this kind only (repeatable)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
     options = parser.parse_args()
-    console = Console()
-    lines = []
-    try:
-        for version in (options.version,) if options.version else ("1.0", "1.3"):
-            for kind in KINDS if not options.noise else ("alone", *options.noise):
-                with console.status(f"OpenFlow {version}: {kind}"):
-                    lines.append(measure(version, kind, options.seconds, options.runs, unlimited=options.unlimited))
-    except tools.ToolError as error:
-        console.print(str(error), markup=False, highlight=False)
-        return 1
-    console.print(table(lines))
-    if options.json:
-        options.json.write_text(
-            json.dumps({"machine": machine.describe(), "lines": [asdict(line) for line in lines]}, indent=2) + "\n"
-        )
-    return 1 if any(line.cross for line in lines) else 0
+    lines = report.measured(
+        lambda: (
+            measure(version, kind, options.seconds, options.runs, unlimited=options.unlimited)
+            for version in report.versions(options)
+            for kind in (KINDS if not options.noise else ("alone", *options.noise))
+        ),
+        table,
+        options.json,
+    )
+    return 1 if lines is None or any(line.cross for line in lines) else 0
 
 
 if __name__ == "__main__":

@@ -7,19 +7,17 @@ as ``vmoc run`` does, one batch before the bytes of each read leave.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from bench import machine
+from bench import report
 from bench.micro import CHUNK, FIRST, HOSTS, Rig, flow_mod
 from tests.emulation import wire as of
 from vmoc.store.journal import JournalFile
@@ -82,7 +80,7 @@ def run(seconds: float, name: str) -> Cost:
     return Cost(name, *(statistics.median(each) / 1000 / CHUNK for each in spent))
 
 
-def table(costs: list[Cost]) -> Table:
+def table(costs: Sequence[Cost]) -> Table:
     """For people."""
     shown = Table(title="CPU us per flow-mod inside the core", title_justify="left")
     shown.add_column("OpenFlow")
@@ -95,13 +93,12 @@ def table(costs: list[Cost]) -> Table:
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.journal", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="per version (5)")
-    arguments = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print("  ".join(f"{name}: {value}" for name, value in machine.describe().items()))
-    console.print(table([run(arguments.seconds, name) for name in VERSIONS]))
-    return 0
+    options = report.parser(__doc__, seconds=5.0).parse_args()
+    return (
+        1
+        if report.measured(lambda: (run(options.seconds, name) for name in VERSIONS), table, options.json) is None
+        else 0
+    )
 
 
 if __name__ == "__main__":

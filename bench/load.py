@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import os
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from bench import tools
-from tests.emulation.process import VmocProcess
-
-VLANS = ("101", "102")
-UNLIMITED = dict.fromkeys(
-    (
-        "max_flows",
-        "max_groups",
-        "max_meters",
-        "flow_mod_rate",
-        "packet_out_rate",
-        "packet_in_rate",
-        "stats_rate",
-        "barrier_rate",
-    ),
-    0,
-)
+from bench.scene import VLANS, family, running, two_slices
 
 
 @dataclass(frozen=True)
@@ -149,50 +131,6 @@ def direct(plan: Plan, version: str, count: int) -> Result:
     return _result("tools alone", "any CPU", report, controllers.counters["foreign"])
 
 
-@contextmanager
-def _vmoc(ports: list[int], version: str, cpu: int | None, workers: int, *, journal: bool) -> Iterator[VmocProcess]:
-    """A VMOC with one slice per VLAN and no limits, in a directory that is gone afterwards."""
-    slices = [
-        {
-            "id": f"bench-{vlan}",
-            "limits": UNLIMITED,
-            "segments": [{"vlan": int(vlan), "controllers": [f"tcp:127.0.0.1:{port}"]}],
-        }
-        for vlan, port in zip(VLANS, ports, strict=True)
-    ]
-    with tempfile.TemporaryDirectory(prefix="vmoc-bench-") as directory:
-        state = str(Path(directory) / "vmoc.db") if journal else ":memory:"
-        config = {"slices": slices, "state": {"path": state}}
-        vmoc = VmocProcess(Path(directory), config, options=("--workers", str(workers)))
-        vmoc.config["openflow"]["versions"] = [float(version)]
-        try:
-            vmoc.start(30)
-            vmoc.wait_log("VMOC has started", 30)
-            if cpu is not None:
-                for pid in family(vmoc.pid):
-                    for task in os.listdir(f"/proc/{pid}/task"):
-                        os.sched_setaffinity(int(task), {cpu})
-            yield vmoc
-        except AssertionError as error:
-            raise tools.ToolError(str(error)) from None
-        finally:
-            vmoc.stop()
-
-
-def family(leader: int) -> list[int]:
-    """The processes of a session, its leader first."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            if int(fields[3]) == leader:
-                found.append(int(entry))
-    return sorted(found, key=lambda pid: pid != leader)
-
-
 def through(
     plan: Plan,
     version: str,
@@ -204,10 +142,15 @@ def through(
 ) -> None:
     """The cases (switches, mode) one after the other through one VMOC; ``cpu`` puts every process on that CPU."""
     placement = "any CPU" if cpu is None else "all on one CPU"
+    state: dict[str, Any] = {} if plan.journal else {"state": {"path": ":memory:"}}
     with (
         tools.Controllers(VLANS, cpu=cpu) as controllers,
-        _vmoc(controllers.ports, version, cpu, workers, journal=plan.journal) as vmoc,
+        running(two_slices(controllers.ports), version, options=("--workers", str(workers)), **state) as vmoc,
     ):
+        if cpu is not None:
+            for pid in family(vmoc.pid):
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    os.sched_setaffinity(int(task), {cpu})
 
         def measure(count: int, mode: str) -> Result:
             report = tools.switches(

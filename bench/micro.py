@@ -6,16 +6,15 @@ check, rewrite), flow-mods and packet-outs down (vet, rewrite, new xid, account)
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
-from bench import machine
+from bench import report
 from tests.emulation import E, EmulatedSwitch
 from tests.emulation import wire as of
 from vmoc.model import Attachment, Endpoint, Limits, Origin, Segment, Slice
@@ -163,27 +162,48 @@ def measure(rig: Rig, send: Callable[[bytes], None], messages: list[bytes], seco
     return statistics.median(rounds) / len(messages)
 
 
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.micro", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.5, help="per line")
-    seconds = parser.parse_args().seconds
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print("  ".join(f"{name}: {value}" for name, value in machine.describe().items()))
-    table = Table(title=f"CPU us per message, {CHUNK} messages to a chunk, {HOSTS} hosts", title_justify="left")
-    table.add_column("message")
-    for name in ("OpenFlow 1.0", "OpenFlow 1.3"):
-        table.add_column(name, justify="right")
+@dataclass(frozen=True)
+class Cost:
+    """CPU microseconds per message inside the core."""
+
+    message: str
+    of10: float
+    of13: float
+
+
+def run(seconds: float) -> Iterator[Cost]:
+    """Every kind of message."""
     rigs = [Rig(of.V10), Rig(of.V13)]
     for title, build in (("packet-in, up", packet_in), ("flow-mod, down", flow_mod), ("packet-out, down", packet_out)):
-        cells = []
-        for rig in rigs:
-            messages = [build(rig.version, 101, number) for number in range(HOSTS)]
-            send = rig.up if build is packet_in else rig.down
-            cells.append(f"{measure(rig, send, messages, seconds):.2f}")
-        table.add_row(title, *cells)
-    console.print(table)
-    return 0
+        yield Cost(
+            title,
+            *(
+                measure(
+                    rig,
+                    rig.up if build is packet_in else rig.down,
+                    [build(rig.version, FIRST, number) for number in range(HOSTS)],
+                    seconds,
+                )
+                for rig in rigs
+            ),
+        )
+
+
+def table(costs: Iterable[Cost]) -> Table:
+    """For people."""
+    shown = Table(title=f"CPU us per message, {CHUNK} messages to a chunk, {HOSTS} hosts", title_justify="left")
+    shown.add_column("message")
+    for name in ("OpenFlow 1.0", "OpenFlow 1.3"):
+        shown.add_column(name, justify="right")
+    for c in costs:
+        shown.add_row(c.message, f"{c.of10:.2f}", f"{c.of13:.2f}")
+    return shown
+
+
+def main() -> int:
+    """Print the table."""
+    options = report.parser(__doc__, seconds=1.5).parse_args()
+    return 1 if report.measured(lambda: run(options.seconds), table, options.json) is None else 0
 
 
 if __name__ == "__main__":

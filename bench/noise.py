@@ -11,6 +11,7 @@ import itertools
 import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -103,6 +104,22 @@ def _swallow(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while connection.recv(1 << 20):
             pass
+
+
+class Controller:
+    """One of a kind, as a process of its own until ``kill``."""
+
+    def __init__(self, kind: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.noise", kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def main() -> int:

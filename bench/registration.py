@@ -7,8 +7,6 @@ switches of the 26 000 are either not there yet, or all there and carry the load
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,19 +14,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
-from rich.console import Console
 from rich.table import Table
 
 from am_bridge.channel import open_channel
 from am_bridge.convert import slice_message
-from bench import machine, tools
-from bench.load import UNLIMITED, VLANS, family
+from bench import report, tools
+from bench.scene import VLANS, Background, family, running, two_slices
 from tests.emulation.process import VmocProcess, vmoc_command
 from vmoc.model import Attachment, Endpoint, Segment, Slice
 from vmoc.v1 import resources_pb2, server_pb2, server_pb2_grpc, slices_pb2, slices_pb2_grpc
@@ -128,71 +125,6 @@ def segments(*, present: bool = False) -> Iterator[Slice]:
             yield Slice(f"s-{number}-{vlan}", (Segment(vlan, controllers, attachments=(attachment,)),), manager="bench")
 
 
-@contextmanager
-def _vmoc(folder: Path, ports: Sequence[int] = (), switches: int = 1) -> Iterator[VmocProcess]:
-    """A VMOC with a state file, and one slice without limits for each controller."""
-    places = [{"dpid": LOAD_DPID + number} for number in range(switches)]
-    slices = [
-        {
-            "id": f"bench-{vlan}",
-            "limits": UNLIMITED,
-            "segments": [{"vlan": int(vlan), "controllers": [f"tcp:127.0.0.1:{port}"], "attachments": places}],
-        }
-        for vlan, port in zip(VLANS, ports, strict=False)
-    ]
-    vmoc = VmocProcess(folder, {"slices": slices, "state": {"path": str(folder / "state.db")}})
-    vmoc.config["openflow"]["versions"] = [1.3]
-    try:
-        vmoc.start(60)
-        yield vmoc
-    except AssertionError as error:
-        raise tools.ToolError(str(error)) from None
-    finally:
-        vmoc.stop()
-
-
-class Load:
-    """Paced packet-ins of two slices, running in the background."""
-
-    def __init__(
-        self, vmoc: VmocProcess, controllers: tools.Controllers, seconds: float, rate: float, switches: int = 1
-    ) -> None:
-        self._report: dict[str, Any] = {}
-        self._failed: tools.ToolError | None = None
-        self._arguments: dict[str, Any] = {
-            "version": "1.3",
-            "count": switches,
-            "seconds": seconds,
-            "runs": 1,
-            "warm_up": 1.0,
-            "rate": rate,
-            "measured": family(vmoc.pid),
-            "load": [controllers.pid],
-        }
-        self._port = vmoc.port
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._report = tools.switches(self._port, **self._arguments)
-        except tools.ToolError as error:
-            self._failed = error
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._thread.is_alive()
-
-    def wait(self) -> dict[str, Any]:
-        """The figures of its one run."""
-        self._thread.join()
-        if self._failed is not None:
-            raise self._failed
-        run: dict[str, Any] = self._report["runs"][0]
-        return run | {"crossed": run["cross"] + self._report["early_cross"]}
-
-
 def schedule(policy: int) -> None:
     """Have the kernel treat this process, and those that it starts from now on, as real-time ones or as any other."""
     for thread in Path("/proc/self/task").iterdir():
@@ -210,11 +142,15 @@ def register(caller: Caller, slices: Sequence[Slice]) -> list[float]:
 def loaded(folder: Path, seconds: float, rate: float, *, present: bool = False) -> Iterator[Figure]:
     """Registering everything while packet-ins flow, against the same load on its own."""
     slices, switches = list(segments(present=present)), SWITCHES if present else 1
-    with tools.Controllers(VLANS) as controllers, _vmoc(folder, controllers.ports, switches) as vmoc:
+    dpids = range(LOAD_DPID, LOAD_DPID + switches)
+    with (
+        tools.Controllers(VLANS) as controllers,
+        running(two_slices(controllers.ports, dpids), "1.3", folder=folder) as vmoc,
+    ):
         caller = Caller(vmoc)
         caller.wait_ready()
-        quiet = Load(vmoc, controllers, seconds, rate, switches).wait()
-        load = Load(vmoc, controllers, seconds, rate, switches)
+        quiet = Background(vmoc, controllers, seconds=seconds, rate=rate, switches=switches).wait()
+        load = Background(vmoc, controllers, seconds=seconds, rate=rate, switches=switches)
         time.sleep(1.0 if present else 0.5)
         begun = time.perf_counter()
         times = register(caller, slices)
@@ -235,7 +171,7 @@ def loaded(folder: Path, seconds: float, rate: float, *, present: bool = False) 
         if caller.count() != len(slices):
             raise tools.ToolError("slices are missing after the registration")
         caller.close()
-    if busy["crossed"] or quiet["crossed"]:
+    if busy["cross"] or quiet["cross"]:
         raise tools.ToolError("packet-ins or answers crossed VLANs: isolation is broken.")
     where = f"on {SWITCHES} switches that are there" if present else "under load"
     yield Figure(f"{len(slices):,} segments in batches of {BATCH}, {where}".replace(",", " "), sum(times), "s", most=10)
@@ -261,7 +197,7 @@ def _changed(one: Slice, number: int) -> Slice:
 def stored(folder: Path, singles: int) -> Iterator[Figure]:
     """One at a time among all of them; kill -9; a start with everything stored; listing."""
     slices = list(segments())
-    with _vmoc(folder) as vmoc:
+    with running([], "1.3", folder=folder) as vmoc:
         caller = Caller(vmoc)
         caller.wait_ready()
         times = register(caller, slices)
@@ -315,7 +251,7 @@ def _syncs(folder: Path, count: int = 300) -> float:
 
 def connected(folder: Path) -> Iterator[Figure]:
     """A controller connection for each of 4 000 segments on one switch."""
-    with tools.Controllers([f"1-{CONNECTIONS}"]) as controllers, _vmoc(folder) as vmoc:
+    with tools.Controllers([f"1-{CONNECTIONS}"]) as controllers, running([], "1.3", folder=folder) as vmoc:
         caller = Caller(vmoc)
         caller.wait_ready()
         before = sum(_resident(pid) for pid in family(vmoc.pid))
@@ -368,7 +304,7 @@ def _resident(pid: int) -> int:
 
 def table(figures: Sequence[Figure]) -> Table:
     """For people."""
-    shown = Table(title="An aggregate manager's calls to a running VMOC", title_justify="left")
+    shown = Table(title="An aggregate manager's calls to a running VMOC, over gRPC", title_justify="left")
     shown.add_column("what")
     shown.add_column("measured", justify="right")
     shown.add_column("meant", justify="right")
@@ -377,15 +313,14 @@ def table(figures: Sequence[Figure]) -> Table:
         meant = "" if one.most is None else f"< {one.most:g}"
         meant = meant if one.least is None else f">= {one.least:g}"
         held = {None: "", True: "yes", False: "NO"}[one.held]
-        value = f"{one.value:,.0f}".replace(",", " ") if one.value >= 100 else f"{one.value:.2f}"
+        value = report.number(one.value, 0 if one.value >= 100 else 2)
         shown.add_row(one.what, f"{value} {one.unit}".strip(), f"{meant} {one.unit}".strip() if meant else "", held)
     return shown
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 measured; 1 could not measure, or something is missing. Figures that aren't held say so."""
-    parser = argparse.ArgumentParser(prog="python -m bench.registration", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=8, help="of load, quiet and busy each (8)")
+    parser = report.parser(__doc__, seconds=8.0)
     parser.add_argument("--rate", type=float, default=RATE, help=f"packet-ins per second ({RATE})")
     parser.add_argument("--singles", type=int, default=1000, help="registrations one at a time (1000)")
     parser.add_argument(
@@ -395,19 +330,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--real-time", action="store_true", help="VMOC and the load as real-time processes, on a busy machine (root)"
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE as well")
     options = parser.parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    facts = machine.describe()
-    console.print("  ".join(f"{name}: {value}" for name, value in facts.items()))
     parts: dict[str, Callable[[Path], Iterator[Figure]]] = {
         "loaded": lambda folder: loaded(folder, options.seconds, options.rate),
         "present": lambda folder: loaded(folder, 2 * options.seconds, options.rate, present=True),
         "stored": lambda folder: stored(folder, options.singles),
         "connected": connected,
     }
-    figures: list[Figure] = []
-    try:
+
+    def measure() -> Iterator[Figure]:
         tools.build()
         for name, part in parts.items():
             if options.only and name not in options.only:
@@ -415,18 +346,9 @@ def main(arguments: list[str] | None = None) -> int:
             if options.real_time:
                 schedule(os.SCHED_RR)
             with tempfile.TemporaryDirectory(prefix="vmoc-bench-", dir=options.folder) as folder:
-                figures += part(Path(folder))
-    except tools.ToolError as error:
-        console.print(str(error), markup=False)
-        return 1
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        return 1
-    console.print(table(figures))
-    if options.json:
-        lines = [asdict(one) | {"held": one.held} for one in figures]
-        options.json.write_text(json.dumps({"machine": facts, "figures": lines}, indent=1) + "\n")
-    return 0
+                yield from part(Path(folder))
+
+    return 1 if report.measured(measure, table, options.json) is None else 0
 
 
 if __name__ == "__main__":

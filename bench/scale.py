@@ -8,19 +8,15 @@ switch.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
-from bench import machine
+from bench import report
 from bench.micro import CHUNK, FIRST, Rig
 from tests.emulation import wire as of
 
@@ -133,33 +129,22 @@ def run(
     return costs
 
 
-def table(costs: list[Cost]) -> Table:
+def table(costs: Sequence[Cost]) -> Table:
     """For people."""
     shown = Table(title="CPU us per flow-mod inside the core", title_justify="left")
     shown.add_column("OpenFlow")
     for name in ("flows of the slice", "slices on the switch", "add", "modify strict", "delete strict"):
         shown.add_column(name, justify="right")
     for c in costs:
-        counts = (f"{number:,}".replace(",", " ") for number in (c.entries, c.slices))
+        counts = map(report.number, (c.entries, c.slices))
         shown.add_row(c.version, *counts, *(f"{us:.2f}" for us in (c.add, c.modify_strict, c.delete_strict)))
     return shown
 
 
 def main() -> int:
-    """Print the table; with ``--json FILE`` write it too."""
-    parser = argparse.ArgumentParser(prog="python -m bench.scale", description="CPU per flow-mod against flows, slices")
-    parser.add_argument("--seconds", type=float, default=2, help="per line (2)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE as well")
-    arguments = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    facts = machine.describe()
-    console.print("  ".join(f"{name}: {value}" for name, value in facts.items()))
-    costs = run(arguments.seconds)
-    console.print(table(costs))
-    if arguments.json:
-        everything = {"machine": facts, "seconds": arguments.seconds, "scale": [asdict(cost) for cost in costs]}
-        arguments.json.write_text(json.dumps(everything, indent=1) + "\n")
-    return 0
+    """Print the table."""
+    options = report.parser(__doc__, seconds=2.0).parse_args()
+    return 1 if report.measured(lambda: run(options.seconds), table, options.json) is None else 0
 
 
 if __name__ == "__main__":

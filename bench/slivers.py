@@ -6,8 +6,6 @@ packet-ins of two other slices. Needs root and Open vSwitch, and works in a netw
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import statistics
@@ -19,7 +17,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +25,15 @@ import yaml
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
-from rich.console import Console
 
 from am_bridge.channel import open_channel
 from am_bridge.handlers import ansible
 from am_bridge.handlers.decode import encode
 from am_bridge.handlers.spec import read_spec
 from am_bridge.handlers.variables import to_unsafe_yaml
-from bench import machine, tools
-from bench.load import UNLIMITED, VLANS
-from bench.registration import Caller, Figure, Load, table
+from bench import report, tools
+from bench.registration import Caller, Figure, table
+from bench.scene import VLANS, Background, running, two_slices
 from mininet_scenarios.namespaces import NetworkNamespace
 from mininet_scenarios.openvswitch import PrivateOvs
 from tests.emulation.process import VmocProcess
@@ -128,15 +124,6 @@ def bare(folder: Path, variables: dict[str, Any], verb: str, sliver_id: str) -> 
 @contextmanager
 def service(folder: Path, ports: Sequence[int]) -> Iterator[tuple[VmocProcess, Slivers, dict[str, Any]]]:
     """A VMOC with two loaded slices, one for slivers, and an Open vSwitch bridge for their cards; and its variables."""
-    places = [{"dpid": 1}]
-    slices = [
-        {
-            "id": f"bench-{vlan}",
-            "limits": UNLIMITED,
-            "segments": [{"vlan": int(vlan), "controllers": [f"tcp:127.0.0.1:{port}"], "attachments": places}],
-        }
-        for vlan, port in zip(VLANS, ports, strict=True)
-    ]
     with PrivateOvs() as ovs:
         ovs.add_bridge("br-int", DPID, fail_mode="standalone")
         variables = {"netns_bridge": "br-int", "netns_ovs_rundir": str(ovs.directory), "netns_commands": True}
@@ -146,12 +133,8 @@ def service(folder: Path, ports: Sequence[int]) -> Iterator[tuple[VmocProcess, S
             "handlers": {"netns": {"timeouts": {"default": 300}}},
         }
         (folder / "handlers.yaml").write_text(yaml.safe_dump(handlers))
-        configuration = {"slices": slices, "handlers": {"config": str(folder / "handlers.yaml")}}
-        configuration["state"] = {"path": str(folder / "state.db")}
-        vmoc = VmocProcess(folder, configuration)
-        vmoc.config["openflow"]["versions"] = [1.3]
-        try:
-            vmoc.start(60)
+        configured = {"config": str(folder / "handlers.yaml")}
+        with running(two_slices(ports, [1]), "1.3", folder=folder, handlers=configured) as vmoc:
             caller = Caller(vmoc)
             caller.wait_ready()
             caller.one(Slice(SLICE, (Segment(VLAN, (), attachments=(Attachment(DPID),)),), manager="bench"))
@@ -161,10 +144,6 @@ def service(folder: Path, ports: Sequence[int]) -> Iterator[tuple[VmocProcess, S
                 yield vmoc, slivers, variables
             finally:
                 slivers.sweep()
-        except AssertionError as error:
-            raise tools.ToolError(str(error)) from None
-        finally:
-            vmoc.stop()
 
 
 def one_at_a_time(slivers: Slivers, folder: Path, variables: dict[str, Any], runs: int) -> Iterator[Figure]:
@@ -233,7 +212,7 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def beside(vmoc: VmocProcess, slivers: Slivers, load: Callable[[], Load]) -> Iterator[Figure]:
+def beside(slivers: Slivers, load: Callable[[], Background]) -> Iterator[Figure]:
     """Packet-ins with and without handlers at work."""
     quiet = load().wait()
     busy = load()
@@ -255,7 +234,7 @@ def beside(vmoc: VmocProcess, slivers: Slivers, load: Callable[[], Load]) -> Ite
     stop.set()
     for one in workers:
         one.join()
-    if figures["crossed"] or quiet["crossed"]:
+    if figures["cross"] or quiet["cross"]:
         raise tools.ToolError("packet-ins or answers crossed VLANs: isolation is broken.")
     yield Figure("packet-in to flow-mod, quiet: p99", quiet["p99_us"], "us")
     yield Figure("the same while two handlers run: p99", figures["p99_us"], "us")
@@ -266,19 +245,13 @@ def beside(vmoc: VmocProcess, slivers: Slivers, load: Callable[[], Load]) -> Ite
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 measured; 1 could not measure. Figures that aren't held say so."""
-    parser = argparse.ArgumentParser(prog="python -m bench.slivers", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5, help="of what is timed one at a time (5)")
-    parser.add_argument("--seconds", type=float, default=10, help="of load, quiet and busy each (10)")
+    parser = report.parser(__doc__, seconds=10.0, runs=5)
     parser.add_argument("--rate", type=float, default=2000, help="packet-ins per second (2000)")
     parser.add_argument("--only", choices=["one", "many", "cancelled", "beside"], action="append", help="repeatable")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE as well")
     options = parser.parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    facts = machine.describe()
-    console.print("  ".join(f"{name}: {value}" for name, value in facts.items()))
-    figures: list[Figure] = []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def measure() -> Iterator[Figure]:
         tools.build()
         with (
             tempfile.TemporaryDirectory(prefix="vmoc-bench-") as name,
@@ -291,25 +264,18 @@ def main(arguments: list[str] | None = None) -> int:
                 "one": lambda: one_at_a_time(slivers, folder, variables, options.runs),
                 "many": lambda: many(slivers),
                 "cancelled": lambda: cancelled(slivers, folder, options.runs),
-                "beside": lambda: beside(vmoc, slivers, lambda: Load(vmoc, controllers, options.seconds, options.rate)),
+                "beside": lambda: beside(
+                    slivers, lambda: Background(vmoc, controllers, seconds=options.seconds, rate=options.rate)
+                ),
             }
-            for part, measure in parts.items():
+            for part, figures in parts.items():
                 if not options.only or part in options.only:
-                    figures += measure()
-    except (tools.ToolError, PermissionError) as error:
-        console.print(str(error), markup=False)
+                    yield from figures()
+
+    if os.geteuid() != 0:
+        print("Slivers are network namespaces, which need root; run it with sudo.")
         return 1
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        return 1
-    shown = table(figures)
-    shown.title = "Slivers through gRPC"
-    console.print(shown)
-    console.print(f"load average of the last minute at the end: {os.getloadavg()[0]:.1f}")
-    if options.json:
-        lines = [asdict(one) | {"held": one.held} for one in figures]
-        options.json.write_text(json.dumps({"machine": facts, "figures": lines}, indent=1) + "\n")
-    return 0
+    return 1 if report.measured(measure, table, options.json) is None else 0
 
 
 if __name__ == "__main__":

@@ -21,12 +21,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
@@ -34,7 +33,7 @@ from rich.table import Table
 
 from am_bridge.client import Attachment, Endpoint, Segment, Slice, VmocClientSync
 from bench import machine, noise, tools
-from bench.load import UNLIMITED, VLANS, family
+from bench.scene import VLANS, Background, family, running, two_slices
 from tests.emulation.process import VmocProcess
 
 CORE_DPID: Final = 1
@@ -46,8 +45,6 @@ PAUSE: Final = 0.25
 SETTLING: Final = 6.0
 GROWTH_MB: Final = 12.0
 GROWTH: Final = 1.10
-POOLS: Final = 6
-"""Threads that pools may still start in the second half: they do when they are needed."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,8 @@ class Outcome:
             found.append(f"Memory grew from {early:.0f} to {late:.0f} MB.")
         if last.descriptors > first.descriptors:
             found.append(f"{last.descriptors} descriptors at the end, {first.descriptors} at the beginning.")
-        pools = max(
-            sample.threads for sample in self.samples[: len(self.samples) // 2 + 1]
-        )  # filled as they are needed
+        # Pools are filled as they are needed.
+        pools = max(sample.threads for sample in self.samples[: len(self.samples) // 2 + 1])
         if last.threads > pools:
             found.append(f"{last.threads} threads at the end, at most {pools} in the first half.")
         return found
@@ -116,8 +112,6 @@ class Guests:
         self._chance = random.Random(seed)
         self._slices: dict[int, Slice] = {}
         self._switches: dict[int, subprocess.Popen[bytes]] = {}
-        self._controllers: dict[str, subprocess.Popen[str]] = {}
-        self._ports: dict[str, int] = {}
         self.changes: dict[str, int] = {}
         self._moves: dict[str, tuple[int, Callable[[], None]]] = {
             "slice registered": (6, self._register),
@@ -128,8 +122,7 @@ class Guests:
             "controller killed and restarted": (2, self._restart_controller),
             "configuration reloaded": (1, self._reload),
         }
-        for kind in (*noise.KINDS, "reconnects"):
-            self._start_controller(kind)
+        self._controllers = {kind: noise.Controller(kind) for kind in (*noise.KINDS, "reconnects")}
 
     def move(self) -> None:
         """One change of something."""
@@ -150,12 +143,11 @@ class Guests:
             self._client.remove(self._slices.pop(vlan).id)
         with contextlib.suppress(TimeoutError):
             self._client.settled(20)
-        for process in (*self._switches.values(), *self._controllers.values()):
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+        for switch in self._switches.values():
+            switch.kill()
+            switch.wait()
+        for controller in self._controllers.values():
+            controller.kill()
         return found
 
     def _register(self) -> None:
@@ -169,8 +161,8 @@ class Guests:
 
     def _put(self, vlan: int) -> None:
         dpids = self._chance.sample(GUEST_DPIDS, self._chance.randint(1, len(GUEST_DPIDS)))
-        kind = self._chance.choice(list(self._ports))
-        controllers = (Endpoint("tcp", "127.0.0.1", self._ports[kind]),)
+        kind = self._chance.choice(list(self._controllers))
+        controllers = (Endpoint("tcp", "127.0.0.1", self._controllers[kind].port),)
         attachments = tuple(Attachment(dpid, frozenset(self._chance.sample((1, 2, 3, 4), 2))) for dpid in sorted(dpids))
         self._slices[vlan] = Slice(f"guest-{vlan}", (Segment(vlan, controllers, attachments=attachments),))
         self._client.put(self._slices[vlan])
@@ -202,63 +194,11 @@ class Guests:
 
     def _restart_controller(self) -> None:
         kind = self._chance.choice(list(self._controllers))
-        process = self._controllers.pop(kind)
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                stream.close()
-        self._start_controller(kind)
-
-    def _start_controller(self, kind: str) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.noise", kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        self._controllers[kind] = process
-        self._ports[kind] = int(process.stdout.readline())
+        self._controllers[kind].kill()
+        self._controllers[kind] = noise.Controller(kind)
 
     def _reload(self) -> None:
         self._vmoc.signal(signal.SIGHUP)
-
-
-class Core:
-    """The load of the two slices that nobody touches, in the background."""
-
-    def __init__(self, vmoc: VmocProcess, controllers: tools.Controllers, version: str, seconds: float, rate: float):
-        self._arguments: dict[str, Any] = {
-            "version": version,
-            "count": CORE_SWITCHES,
-            "seconds": seconds,
-            "runs": 1,
-            "rate": rate,
-            "measured": family(vmoc.pid),
-            "load": [controllers.pid],
-        }
-        self._port = vmoc.port
-        self._report: dict[str, Any] = {}
-        self._failed: tools.ToolError | None = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._report = tools.switches(self._port, **self._arguments)
-        except tools.ToolError as error:
-            self._failed = error
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._thread.is_alive()
-
-    def report(self) -> dict[str, Any]:
-        """Its one run. Raises ``ToolError``."""
-        self._thread.join()
-        if self._failed is not None:
-            raise self._failed
-        run: dict[str, Any] = self._report["runs"][0]
-        return run | {"cross": run["cross"] + self._report["early_cross"]}
 
 
 def sample(vmoc: VmocProcess, begun: float) -> Sample:
@@ -278,28 +218,23 @@ def soak(seconds: float, *, version: str, seed: int, rate: float, tick: Callable
     outcome = Outcome(seconds, version)
     with tempfile.TemporaryDirectory(prefix="vmoc-soak-") as name, tools.Controllers(VLANS) as controllers:
         folder = Path(name)
-        attachments = [{"dpid": CORE_DPID + number} for number in range(CORE_SWITCHES)]
-        slices = [
-            {
-                "id": f"core-{vlan}",
-                "limits": UNLIMITED,
-                "segments": [{"vlan": int(vlan), "controllers": [f"tcp:127.0.0.1:{port}"], "attachments": attachments}],
-            }
-            for vlan, port in zip(VLANS, controllers.ports, strict=True)
-        ]
-        vmoc = VmocProcess(folder, {"slices": slices, "state": {"path": str(folder / "state.db")}})
-        vmoc.config["openflow"]["versions"] = [float(version)]
-        try:
-            vmoc.start(30)
-            core = Core(vmoc, controllers, version, seconds + 2 * SETTLING, rate)
-            with VmocClientSync(vmoc.config["grpc"]["listen"], manager="soak", desired=()) as client:
-                client.settled(30)
-                _churn(outcome, vmoc, client, core, seconds, seed, tick)
-            run = core.report()
-        except (AssertionError, TimeoutError) as error:
-            raise tools.ToolError(str(error)) from None
-        finally:
-            vmoc.stop()
+        slices = two_slices(controllers.ports, range(CORE_DPID, CORE_DPID + CORE_SWITCHES))
+        with running(slices, version, folder=folder) as vmoc:
+            core = Background(
+                vmoc,
+                controllers,
+                version=version,
+                seconds=seconds + 2 * SETTLING,
+                rate=rate,
+                switches=CORE_SWITCHES,
+            )
+            try:
+                with VmocClientSync(vmoc.config["grpc"]["listen"], manager="soak", desired=()) as client:
+                    client.settled(30)
+                    _churn(outcome, vmoc, client, core, seconds, seed, tick)
+            except TimeoutError as error:
+                raise tools.ToolError(str(error)) from None
+            run = core.wait()
         outcome.answers, outcome.lost, outcome.cross = run["answers"], run["lost"], run["cross"]
         outcome.disconnects = run["disconnects"]
         log = vmoc.log()
@@ -314,7 +249,7 @@ def _churn(
     outcome: Outcome,
     vmoc: VmocProcess,
     client: VmocClientSync,
-    core: Core,
+    core: Background,
     seconds: float,
     seed: int,
     tick: Callable[[], None],

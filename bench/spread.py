@@ -9,24 +9,17 @@ how long until every slice of every switch answers. What is flat should be.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 
-from bench import machine, tools
-from bench.load import UNLIMITED, family
-from tests.emulation.process import VmocProcess
+from bench import report, tools
+from bench.scene import a_slice, family, running
 
 FIRST_VLAN: Final = 101
 
@@ -81,28 +74,12 @@ def share(vlans: int, slices: int) -> list[list[int]]:
     return [list(every[number::slices]) for number in range(slices)]
 
 
-@contextmanager
-def _vmoc(case: Case, version: str, ports: Sequence[int]) -> Iterator[VmocProcess]:
-    slices = [
-        {
-            "id": f"bench-{number}",
-            "limits": UNLIMITED,
-            "segments": [
-                {"vlan": vlan, "controllers": [f"tcp:127.0.0.1:{port}"], "presentation": case.presentation}
-                for vlan in vlans
-            ],
-        }
+def slices(case: Case, ports: Sequence[int]) -> list[dict[str, Any]]:
+    """Its slices, for the configuration."""
+    return [
+        a_slice(f"bench-{number}", vlans, port, presentation=case.presentation)
         for number, (vlans, port) in enumerate(zip(share(case.vlans, case.slices), ports, strict=True))
     ]
-    with tempfile.TemporaryDirectory(prefix="vmoc-bench-") as directory:
-        vmoc = VmocProcess(Path(directory), {"slices": slices})
-        vmoc.config["openflow"]["versions"] = [float(version)]
-        try:
-            yield vmoc.start(30)
-        except AssertionError as error:
-            raise tools.ToolError(str(error)) from None
-        finally:
-            vmoc.stop()
 
 
 def measure(case: Case, version: str, seconds: float, runs: int) -> Line:
@@ -111,7 +88,7 @@ def measure(case: Case, version: str, seconds: float, runs: int) -> Line:
     expected = shares if case.presentation == "tagged" else [""] * len(shares)  # a transparent slice sees no VLAN
     with (
         tools.Controllers(expected, answer=case.answer) as controllers,
-        _vmoc(case, version, controllers.ports) as vmoc,
+        running(slices(case, controllers.ports), version) as vmoc,
     ):
         warm_up = 0.5
         options: dict[str, Any] = {"window": 64, "hosts": max(1024, case.vlans)}
@@ -172,7 +149,7 @@ def table(lines: Sequence[Line]) -> Table:
         shown.add_row(
             line.version,
             line.title,
-            *(f"{figure:,.0f}".replace(",", " ") for figure in figures),
+            *map(report.number, figures),
             f"{line.cpu_us:.1f}",
             f"{line.resident_mb:.0f}",
             f"{line.ready:.1f}",
@@ -184,30 +161,20 @@ def table(lines: Sequence[Line]) -> Table:
 
 def main() -> int:
     """Measure; 1 if something crossed or could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench.spread", description=__doc__.splitlines()[0])
-    parser.add_argument("--version", choices=["1.0", "1.3"], help="one OpenFlow version only")
-    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per run (3)")
-    parser.add_argument("--runs", type=int, default=3, help="runs per line; the median is shown (3)")
+    parser = report.parser(__doc__, seconds=3.0, runs=3, versions=True)
     parser.add_argument("--only", metavar="WORD", help="lines whose title has this word")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
     options = parser.parse_args()
-    console = Console()
-    lines = []
-    try:
-        for version in (options.version,) if options.version else ("1.0", "1.3"):
-            for case in CASES:
-                if options.only is None or options.only in case.title:
-                    with console.status(f"OpenFlow {version}: {case.title}, {case.switches} switches"):
-                        lines.append(measure(case, version, options.seconds, options.runs))
-    except tools.ToolError as error:
-        console.print(str(error), markup=False, highlight=False)
-        return 1
-    console.print(table(lines))
-    if options.json:
-        options.json.write_text(
-            json.dumps({"machine": machine.describe(), "lines": [asdict(line) for line in lines]}, indent=2) + "\n"
-        )
-    return 1 if any(line.cross for line in lines) else 0
+    lines = report.measured(
+        lambda: (
+            measure(case, version, options.seconds, options.runs)
+            for version in report.versions(options)
+            for case in CASES
+            if options.only is None or options.only in case.title
+        ),
+        table,
+        options.json,
+    )
+    return 1 if lines is None or any(line.cross for line in lines) else 0
 
 
 if __name__ == "__main__":

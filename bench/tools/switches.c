@@ -149,6 +149,7 @@ static void on_answer(struct switch_ *s, int vlan, const uint8_t *src, enum want
             fprintf(stderr, "cross: sent VLAN %d, the answer says VLAN %d\n", h->vlan, vlan);
         return;
     }
+    s->answered[(index + s->id) % n_vlans] = 1;
     if (!h->busy) {
         count.late++;
         return;
@@ -156,7 +157,6 @@ static void on_answer(struct switch_ *s, int vlan, const uint8_t *src, enum want
     h->busy = 0;
     s->outstanding--;
     s->last_progress = now;
-    s->answered[(index + s->id) % n_vlans] = 1;
     count.answers++;
     if (measuring && h->sent_at >= started && n_samples < MAX_SAMPLES) {
         uint64_t ticks = (now - h->sent_at) / 10;

@@ -1,0 +1,83 @@
+"""How every benchmark is asked and how it answers: the same options, a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine, tools
+
+VERSIONS = ("1.0", "1.3")
+Line = TypeVar("Line")
+
+
+def parser(
+    doc: str | None, *, seconds: float, runs: int | None = None, versions: bool = False
+) -> argparse.ArgumentParser:
+    """``--seconds`` and ``--json``; if wanted ``--runs`` and ``--version``.
+
+    ``doc`` is the module's docstring, which begins with the command and what it is about.
+    """
+    found = re.match(r"``(.+?)``: (.+?)\n\n", f"{doc}\n\n", re.DOTALL)
+    assert found is not None
+    made = argparse.ArgumentParser(prog=found[1], description=found[2])
+    made.add_argument("--seconds", type=float, default=seconds, help=f"per run or line ({seconds:g})")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
+    if runs is not None:
+        made.add_argument("--runs", type=int, default=runs, help=f"per figure; the median is shown ({runs})")
+    if versions:
+        made.add_argument("--version", choices=VERSIONS, help="one OpenFlow version only")
+    return made
+
+
+def versions(options: argparse.Namespace) -> Sequence[str]:
+    """Those to measure."""
+    return (options.version,) if options.version else VERSIONS
+
+
+def console() -> Console:
+    """Where tables go."""
+    return Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+
+
+def measured(
+    measure: Callable[[], Iterable[Line]], table: Callable[[Sequence[Line]], Table], file: Path | None
+) -> list[Line] | None:
+    """Measure, show and write; None, after a sentence about it, if it could not be measured."""
+    out, facts = console(), machine.describe()
+    out.print("  ".join(f"{name}: {value}" for name, value in facts.items()))
+    lines: list[Line] = []
+    try:
+        for line in measure():
+            lines.append(line)
+            out.print(f"  {len(lines)}: {line}", markup=False, style="dim")
+    except tools.ToolError as error:
+        out.print(str(error), markup=False)
+        return None
+    except KeyboardInterrupt:
+        out.print("interrupted")
+        return None
+    out.print(table(lines))
+    if file:
+        write(file, machine=facts, lines=[asdict(line) for line in lines])  # type: ignore[call-overload]
+    return lines
+
+
+def write(file: Path, **everything: Any) -> None:
+    """As JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(everything, indent=1) + "\n")
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """With spaces between the thousands; nothing for None."""
+    return "" if value is None else f"{value:,.{digits}f}".replace(",", " ")
