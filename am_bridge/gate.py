@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -22,8 +21,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from am_bridge import reasons
-from am_bridge.auth import LONG, METHODS, Access, Callers, Role, authorise
+from am_bridge.auth import LONG, METHODS, Access, Caller, Callers, authorise
 from am_bridge.call import LONGEST, Call
+from am_bridge.room import Kind, Room
 from am_bridge.status import ApiError, RetryAfter, api_error, to_grpc
 from vmoc.errors import VmocError
 
@@ -31,17 +31,8 @@ CHANGING: Final = 2
 READING: Final = 6
 WAITING: Final = 32
 """Threads."""
-MOST_CALLS: Final = 256
-KEPT: Final = 64
-"""Of the calls, for changes: reads may all be waiting for switches."""
-MOST_STREAMS: Final = 320
-MOST_BYTES: Final = 128 << 20
-"""Of the requests that are being answered, or wait for it."""
-MOST_OF_ONE: Final = 64
-"""Calls, and streams, of one caller who is not an administrator."""
 LONGEST_REFUSED: Final = 4096
 MOST_NAME: Final = 128
-COME_BACK: Final = 0.5
 LONGEST_WRITE: Final = 20.0
 GIVE_UP: Final = 1.0
 """Seconds: until a stream nobody reads is ended, and for telling its reader."""
@@ -75,18 +66,17 @@ class Gate(grpc.aio.ServerInterceptor):
         self._callers = callers
         self._ours = frozenset(ours)
         self._hooks = hooks
-        self._calls = 0
-        self._streams = 0
-        self._calls_of: Counter[str] = Counter()
-        self._streams_of: Counter[str] = Counter()
-        self._bytes = 0
-        self._changing = ThreadPoolExecutor(CHANGING, "api-change")
+        self.room = Room()
         self._reading = ThreadPoolExecutor(READING, "api-read")
-        self._waiting = ThreadPoolExecutor(WAITING, "api-wait")
+        self._pools = {
+            Kind.READ: self._reading,
+            Kind.CHANGE: ThreadPoolExecutor(CHANGING, "api-change"),
+            Kind.WAIT: ThreadPoolExecutor(WAITING, "api-wait"),
+        }
 
     def close(self) -> None:
         """No more calls; those in progress end by themselves."""
-        for pool in (self._changing, self._reading, self._waiting):
+        for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
@@ -112,19 +102,17 @@ class Gate(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: str, serve: Callable[[Any, Call], Any], read: Any, write: Any) -> Any:
         changes = METHODS.get(method) is Access.WRITE
-        pool = self._changing if changes else self._waiting if method in LONG else self._reading
+        kind = Kind.CHANGE if changes else Kind.WAIT if method in LONG else Kind.READ
+        pool = self._pools[kind]
 
         async def handle(data: bytes, context: Context) -> bytes:
             call = None
             try:
-                call = self._begin(method, context, data)
+                caller = self._known(method, context, refused=self.draining and changes)
+                leave = self.room.enter(caller, kind, len(data))
+                call, loop = _call(method, caller, context), asyncio.get_running_loop()
                 future = pool.submit(self._answer, call, serve, read, write, data, changes)
-                name = call.caller.name
-                self._calls += 1
-                self._calls_of[name] += 1
-                self._bytes += len(data)
-                loop = asyncio.get_running_loop()
-                future.add_done_callback(lambda done: _on_loop(loop, self._done, name, len(data)))
+                future.add_done_callback(lambda _: _on_loop(loop, leave))
                 answer: bytes = await _result(future, loop)
                 return answer
             except Exception as error:
@@ -133,11 +121,6 @@ class Gate(grpc.aio.ServerInterceptor):
                 raise AssertionError("unreachable") from error
 
         return handle
-
-    def _done(self, name: str, size: int) -> None:
-        self._calls -= 1
-        self._bytes -= size
-        _less(self._calls_of, name)
 
     def _answer(self, call: Call, serve: Any, read: Any, write: Any, data: bytes, changes: bool) -> bytes:
         """In a thread: the whole call, so that it is audited also if the caller has gone."""
@@ -164,11 +147,9 @@ class Gate(grpc.aio.ServerInterceptor):
             call = None
             outcome, message = "OK", ""
             try:
-                call = self._begin(method, context, data, stream=True)
-                self._streams += 1
-                self._streams_of[call.caller.name] += 1
-                try:
-                    loop = asyncio.get_running_loop()
+                caller = self._known(method, context, refused=self.draining)
+                with self._streaming(caller, len(data)):
+                    call, loop = _call(method, caller, context), asyncio.get_running_loop()
                     call.in_thread = lambda work: _result(self._reading.submit(work), loop)
                     answers = serve(read(data), call)
                     try:
@@ -176,9 +157,6 @@ class Gate(grpc.aio.ServerInterceptor):
                             await _write(context, write(answer))
                     finally:
                         await answers.aclose()
-                finally:
-                    self._streams -= 1
-                    _less(self._streams_of, call.caller.name)
             except Exception as error:
                 told = self._told(error, method)
                 outcome, message = told.reason.code, told.message
@@ -192,22 +170,22 @@ class Gate(grpc.aio.ServerInterceptor):
 
         return handle
 
-    def _begin(self, method: str, context: Context, data: bytes, *, stream: bool = False) -> Call:
+    def _known(self, method: str, context: Context, *, refused: bool) -> Caller:
+        """Who calls, and may; ``refused``: but not now."""
         caller = self._callers.identify(context.auth_context())
         authorise(method, caller)
-        changes = METHODS.get(method) is Access.WRITE
-        if self.draining and (stream or changes):
+        if refused:
             raise ApiError(reasons.SERVER_DRAINING, retry=RetryAfter(2.0))
         assert caller is not None
-        most = MOST_CALLS if changes else MOST_CALLS - KEPT
-        full = self._streams >= MOST_STREAMS if stream else self._calls >= most
-        if caller.role is not Role.ADMIN:
-            full = full or (self._streams_of if stream else self._calls_of)[caller.name] >= MOST_OF_ONE
-        if full or (self._bytes and self._bytes + len(data) > MOST_BYTES):
-            raise ApiError(reasons.TOO_MANY_CALLS, retry=RetryAfter(COME_BACK))
-        left = context.time_remaining()
-        until = monotonic() + (LONGEST if left is None else min(left, LONGEST))
-        return Call(method, caller, until, context.peer())
+        return caller
+
+    @contextmanager
+    def _streaming(self, caller: Caller | None, size: int) -> Iterator[None]:
+        leave = self.room.enter(caller, Kind.STREAM, size)
+        try:
+            yield
+        finally:
+            leave()
 
     async def _refuse(
         self,
@@ -241,7 +219,7 @@ class Gate(grpc.aio.ServerInterceptor):
     def _native(self, method: str, serve: Any, read: Any, write: Any) -> Any:
         async def handle(data: bytes, context: Context) -> bytes:
             try:
-                self._admit(method, context)
+                authorise(method, self._callers.identify(context.auth_context()))
                 request = read(data)
             except ApiError as error:
                 await self._refuse(context, error, None, method, False)
@@ -265,37 +243,28 @@ class Gate(grpc.aio.ServerInterceptor):
 
         async def handle(data: bytes, context: Context) -> None:
             try:
-                self._admit(method, context)
-                request = read(data)
+                with self._admitted(method, context, len(data)):
+                    await serve(read(data), Writing(context))
             except ApiError as error:
                 await self._refuse(context, error, None, method, False)
-            self._streams += 1
-            try:
-                await serve(request, Writing(context))
-            finally:
-                self._streams -= 1
 
         return handle
 
     def _native_stream(self, method: str, serve: Any) -> Any:
         async def handle(requests: Any, context: Context) -> Any:
             try:
-                self._admit(method, context)
+                with self._admitted(method, context, 0):
+                    async for answer in serve(requests, context):
+                        yield answer
             except ApiError as error:
                 await self._refuse(context, error, None, method, False)
-            self._streams += 1
-            try:
-                async for answer in serve(requests, context):
-                    yield answer
-            finally:
-                self._streams -= 1
 
         return handle
 
-    def _admit(self, method: str, context: Context) -> None:
-        authorise(method, self._callers.identify(context.auth_context()))
-        if self._streams >= MOST_STREAMS:
-            raise ApiError(reasons.TOO_MANY_CALLS, retry=RetryAfter(COME_BACK))
+    def _admitted(self, method: str, context: Context, size: int) -> AbstractContextManager[None]:
+        caller = self._callers.identify(context.auth_context())
+        authorise(method, caller)
+        return self._streaming(caller, size)
 
 
 def _reader(handler: Any) -> Callable[[bytes], Any]:
@@ -331,10 +300,10 @@ async def _write(context: Context, data: bytes) -> None:
         raise ApiError(reasons.SLOW_READER) from None
 
 
-def _less(counts: Counter[str], name: str) -> None:
-    counts[name] -= 1
-    if not counts[name]:
-        del counts[name]
+def _call(method: str, caller: Caller, context: Context) -> Call:
+    left = context.time_remaining()
+    until = monotonic() + (LONGEST if left is None else min(left, LONGEST))
+    return Call(method, caller, until, context.peer())
 
 
 async def _result(future: Future[Any], loop: asyncio.AbstractEventLoop) -> Any:

@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from am_bridge import gate, reasons
+from am_bridge import gate, reasons, room
 from am_bridge.auth import Caller, Callers, Role
 from am_bridge.server import ApiServer, ListenError
 from am_bridge.status import from_rpc_error
@@ -144,8 +144,8 @@ def flood(api: Api, slow: Slow, times: int, answered: int) -> None:
 
 
 def test_a_flood_of_reads_is_refused_at_once_and_changes_go_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "MOST_CALLS", 30)
-    monkeypatch.setattr(gate, "KEPT", 10)
+    monkeypatch.setattr(room, "MOST_CALLS", 30)
+    monkeypatch.setattr(room, "KEPT", 10)
     slow = Slow(api)
     flood(api, slow, 100, 20)
     api.register("one", 100)
@@ -172,10 +172,10 @@ def _lists(api: Api) -> bool:
 
 
 def test_one_caller_cannot_take_the_room_of_others(api: Api, whoever: Whoever, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "MOST_OF_ONE", 8)
+    monkeypatch.setattr(room, "MOST_OF_ONE", 8)
     whoever.caller = Caller("greedy", Role.AM, "am")
     slow = Slow(api)
-    flood(api, slow, 20, 8)
+    flood(api, slow, 20, room.MOST_WAITING_OF_ONE)
     watched = [api.events.WatchEvents(e.WatchEventsRequest(), timeout=30) for _ in range(9)]
     assert sorted(_first(stream) for stream in watched) == ["TOO_MANY_CALLS"] + 8 * ["heartbeat"]
     whoever.caller = Caller("other", Role.AM, "else")
@@ -186,11 +186,46 @@ def test_one_caller_cannot_take_the_room_of_others(api: Api, whoever: Whoever, m
     slow.end()
 
 
+def test_whoever_has_no_role_cannot_take_the_streams_of_those_who_have_one(
+    api: Api, whoever: Whoever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MOST_STREAMS", 12)
+    monkeypatch.setattr(room, "MOST_OF_ONE", 8)
+    whoever.caller = None
+    stub = health_pb2_grpc.HealthStub(api.channel)
+    nobodys = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=30) for _ in range(12)]
+    assert sorted(_health(stream) for stream in nobodys) == 8 * ["SERVING"] + 4 * ["TOO_MANY_CALLS"]
+    whoever.caller = Caller("am", Role.AM, "am")
+    assert next(api.events.WatchEvents(e.WatchEventsRequest(), timeout=30)).heartbeat
+    for stream in nobodys:
+        stream.cancel()
+    wait_until(lambda: api.server._gate.room._all.streams <= 1, "room again")
+
+
+def _health(stream: Any) -> str:
+    try:
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(next(stream).status))
+    except grpc.RpcError as error:
+        return from_rpc_error(error).reason.code
+
+
+@pytest.mark.parametrize("method", ["EventService/WatchEvents", "SwitchService/ListFlows"])
+def test_a_request_that_is_kept_as_long_as_its_caller_likes_is_small(api: Api, method: str) -> None:
+    length = room.LONGEST_KEPT
+    # A field nobody knows, 2047 of type bytes: it is kept with the rest of the message.
+    unknown = b"\xfa\x7f" + bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14]) + bytes(length)
+    call = api.channel.unary_stream(f"/vmoc.v1.{method}")(unknown, timeout=20)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(call)
+    assert from_rpc_error(caught.value).reason is reasons.FIELD_INVALID
+    assert "at most 262144 bytes" in from_rpc_error(caught.value).message
+
+
 def test_bytes_of_requests_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "MOST_BYTES", 5000)
+    monkeypatch.setattr(room, "MOST_BYTES", 5000)
     slow = Slow(api)
     slow.ask(1)
-    wait_until(lambda: api.server._gate._bytes > 0, "a call in progress")
+    wait_until(lambda: api.server._gate.room.bytes > 0, "a call in progress")
     with refused("TOO_MANY_CALLS"):
         api.register("one", 100, labels={"a": "x" * 250, **{str(n): "x" * 250 for n in range(20)}})
     api.register("one", 100)
