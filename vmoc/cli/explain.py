@@ -72,7 +72,14 @@ class Case:
 
 
 @click.command("explain")
-@click.option("-c", "--config", "file", type=click.Path(path_type=Path), help="The configuration that has the slice.")
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The configuration that has the slice.",
+)
 @click.option("--slice", "name", required=True, metavar="ID", help="The slice whose controller would send FLOW.")
 @click.option("--dpid", type=Dpid(), required=True, metavar="DPID", help="The switch's own datapath id.")
 @click.option("--vlan", type=click.IntRange(1, 4094), metavar="N", help="Which segment, if several are on the switch.")
@@ -93,7 +100,7 @@ class Case:
 @click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True)
 @click.argument("flow")
 def command(
-    file: Path | None,
+    file: Path,
     name: str,
     dpid: int,
     vlan: int | None,
@@ -120,10 +127,6 @@ def command(
 
     Exits 0 when the message is allowed, 1 when it is refused.
     """
-    if file is None:
-        raise click.UsageError(
-            "Say where the slice is configured with -c FILE; asking the running service comes with the gRPC API"
-        )
     if as_hex and kind is not None:
         raise click.UsageError(f"--hex says itself what it is: leave out --{kind}")
     settings = load(file)

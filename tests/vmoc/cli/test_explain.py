@@ -237,7 +237,7 @@ def test_many_alternatives_are_counted(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_without_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "--slice", "a", "--dpid", "0x1", "actions=1"]) == 2
-    assert capsys.readouterr().err.startswith("vmoc: Say where the slice is configured with -c FILE; asking the")
+    assert capsys.readouterr().err.startswith("vmoc: Missing option '-c' / '--config'")
 
 
 def test_a_bad_configuration_is_told_as_ever(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
