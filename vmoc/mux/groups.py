@@ -330,10 +330,6 @@ class MeterTable:
         """What ``restore`` takes."""
         return {physical: (virtual, self.contents.get(physical, b"")) for virtual, physical in self.ids.items()}
 
-    def virtual_of(self, physical: int) -> int | None:
-        """The virtual id of a physical one, if it is ours."""
-        return next((virtual for virtual, own in self.ids.items() if own == physical), None)
-
     def keep_only(self, physical: set[int]) -> None:
         """The switch holds these: others of ours are gone."""
         self.doubtful.clear()

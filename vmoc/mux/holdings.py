@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _GROUP_DESC_LEAST: Final = 8
 _METER_CONFIG_LEAST: Final = 8
+MOST: Final = 1 << 18
+"""Groups, or meters, of a switch; one that tells of more is not served."""
 _GROUPS_REQUEST: Final = stats.request(4, 0, v13.MP_GROUP_DESC)
 _METERS_REQUEST: Final = stats.request(4, 0, v13.MP_METER_CONFIG, Struct("!I4x").pack(g13.METER_ALL))
 
@@ -69,6 +71,9 @@ def look(
         else:
             assert ids is not None
             ids.update(described_groups(message) if kind == v13.MP_GROUP_DESC else configured_meters(message))
+            if len(ids) > MOST and switch.session is not None:
+                switch.session.fail(f"has more than {MOST} groups or meters", when)
+                return
             if keep is not None:
                 keep(kind, message)
             if stats.head(message)[1] & 1:
@@ -140,11 +145,18 @@ class _Reconcile:
     def begin(self, now: float) -> None:
         self._tries += 1
         self._shown: dict[int, dict[int, bytes]] = {v13.MP_GROUP_DESC: {}, v13.MP_METER_CONFIG: {}}
+        restored = [datapath for datapath in self._switch.datapaths.values() if datapath.restored]
+        self._wanted = {
+            v13.MP_GROUP_DESC: {physical for datapath in restored for physical in datapath.groups.ids.values()},
+            v13.MP_METER_CONFIG: {physical for datapath in restored for physical in datapath.meters.contents},
+        }
         look(self._switch, self._judge, now, self._keep)
 
     def _keep(self, kind: int, message: bytes) -> None:
         for record in g13.records(message, 16, _GROUP_DESC_LEAST):
-            self._shown[kind][int.from_bytes(record[4:8], "big")] = record
+            physical = int.from_bytes(record[4:8], "big")
+            if physical in self._wanted[kind]:
+                self._shown[kind][physical] = record
 
     def _judge(self, groups: set[int] | None, meters: set[int] | None, now: float) -> None:
         switch = self._switch

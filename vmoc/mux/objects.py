@@ -353,9 +353,10 @@ def _meters(session: NorthSession, message: bytes, kind: int, forward: Forward, 
 
     def keep(reply: bytes) -> list[bytes]:
         found = []
+        virtuals = {physical: virtual for virtual, physical in table.ids.items()}
         users = _users(session.datapath, v13.METER) if kind == v13.MP_METER else {}
         for record in g13.records(reply, 16, least, 4 - at):
-            virtual = table.virtual_of(int.from_bytes(record[at : at + 4], "big"))
+            virtual = virtuals.get(int.from_bytes(record[at : at + 4], "big"))
             if virtual is None:
                 continue
             record = record[:at] + virtual.to_bytes(4, "big") + record[at + 4 :]

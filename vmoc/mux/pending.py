@@ -10,8 +10,8 @@ from vmoc.mux.flows import Entry, Plan
 
 if TYPE_CHECKING:
     from vmoc.mux.datapath import VirtualDatapath
+    from vmoc.mux.inflight import InFlight
     from vmoc.mux.north import NorthSession
-    from vmoc.mux.switch import Switch
 
 
 class Expected(Enum):
@@ -84,7 +84,7 @@ class Request(Sent):
         self.done = done
         self.size = 0
         """Bytes of the answer so far, of a request of ours."""
-        self.scope: VirtualDatapath | Switch | None = None
+        self.scope: VirtualDatapath | InFlight | None = None
         """Whose messages a barrier settles."""
         self.serial = 0
         """The last serial of its flows that a barrier confirms."""

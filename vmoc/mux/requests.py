@@ -113,10 +113,11 @@ def port_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None
     if mask & ~own or advertise:
         raise Refused(errors.PORT_FORBIDDEN, f"port {number}, mask {mask:#x}")
     before = datapath.no_flood, datapath.no_packet_in
+    others = datapath.grant.ports - {number}  # of ports that went nothing is kept: there may be no end of them
     if mask & NO_FLOOD10 and version == OF10:
-        datapath.no_flood = datapath.no_flood - {number} | ({number} if config & NO_FLOOD10 else set())
+        datapath.no_flood = datapath.no_flood & others | ({number} if config & NO_FLOOD10 else set())
     if mask & NO_PACKET_IN:
-        datapath.no_packet_in = datapath.no_packet_in - {number} | ({number} if config & NO_PACKET_IN else set())
+        datapath.no_packet_in = datapath.no_packet_in & others | ({number} if config & NO_PACKET_IN else set())
     if (datapath.no_flood, datapath.no_packet_in) != before:
         if datapath.notes is not None:
             datapath.notes.ports(datapath.no_flood, datapath.no_packet_in)

@@ -1,4 +1,4 @@
-"""One switch: its ports, what is in flight to it, and who gets what it says.
+"""One switch: its ports, its virtual datapaths, and who gets what it says.
 
 Keyed by (DPID, native VLAN or 0); it outlives its connections, because the
 slices' flows on it do. Every message it sends is given to exactly those it
@@ -8,7 +8,6 @@ errors by xid, port-status by port.
 
 from __future__ import annotations
 
-from collections import deque
 from struct import error as StructError
 from typing import TYPE_CHECKING, Final
 
@@ -23,24 +22,21 @@ from vmoc.mux.effects import SwitchVanished
 from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, virtual_flags
 from vmoc.mux.groups import SLOT_MAX, MeterPool
 from vmoc.mux.hub import Hub
-from vmoc.mux.pending import Expected, Request, Sent
+from vmoc.mux.inflight import InFlight
+from vmoc.mux.pending import Expected, Request
 from vmoc.mux.portchanges import ADD, DELETE, MOST_PORTS
 from vmoc.mux.residents import Residents
 from vmoc.mux.suppress import Nobody
 from vmoc.mux.tablefeatures import TableCache
-from vmoc.mux.xids import Pending
 from vmoc.openflow import header, names, stats, v10, v13
 from vmoc.openflow.features import Features, Port, parse_port, port_status
 from vmoc.openflow.header import OF10, OF13
 
 if TYPE_CHECKING:
     from vmoc.mux.flows import Entry
-    from vmoc.mux.north import NorthSession
-    from vmoc.mux.south import SouthSession
 
 MALFORMED_LIMIT: Final = 3
 MALFORMED_WINDOW: Final = 60.0
-ACK_AFTER: Final = 1.0
 LONGEST_DUMP: Final = 64 << 20
 LONGEST_ANSWER: Final = 8 << 20
 """Bytes of a flow dump, and of any other answer, that a switch may give before it is not believed."""
@@ -48,8 +44,6 @@ MALFORMED_ERRORS: Final = (Refused, StructError, ValueError, IndexError, KeyErro
 PORTS_KEPT: Final = 256
 """Ports of a switch that is away; of one that has more, none are remembered until it is back."""
 _REMOVED_BY_DELETE: Final = 2
-_NO_ANSWER: Final = (1, 1)
-"""The error that stands for an answer that never came."""
 _COMMON: Final = (header.EXPERIMENTER, header.FEATURES_REPLY, header.GET_CONFIG_REPLY)
 _ANSWERS: Final = {
     OF10: frozenset((*_COMMON, v10.QUEUE_GET_CONFIG_REPLY)),
@@ -58,25 +52,15 @@ _ANSWERS: Final = {
 """What a switch may send besides what is handled one by one; experimenter messages are counted and dropped."""
 
 
-class Switch:
+class Switch(InFlight):
     """One physical datapath (on one native VLAN)."""
 
-    ACK_EVERY: Final = 32
-    WINDOW: Final = 64
-    """Messages of one virtual datapath in flight; more wait, so that nobody fills the switch's queue for all."""
-    HEAVY: Final = 4096
-    HEAVY_WINDOW: Final = 256 * 1024
-    """Bytes in flight of messages above ``HEAVY`` bytes."""
-
     def __init__(self, hub: Hub, dpid: int, native_vlan: int) -> None:
-        self.hub = hub
+        super().__init__(hub)
         self.dpid = dpid
         self.native_vlan = native_vlan
         self.key = (dpid, native_vlan)
         self.native = native_vlan != 0
-        self.session: SouthSession | None = None
-        self.cid = -1
-        self.version = OF10
         self.features: Features | None = None
         self.features_message = b""
         self.port_messages: tuple[bytes, ...] = ()
@@ -96,8 +80,6 @@ class Switch:
         """Group slots and meters of such slices, as far as the journal of an earlier run tells."""
         self.reserved_tags: set[int] = set()
         """Tags an earlier run gave out that entries on the switch may still carry."""
-        self.pending: Pending[Sent] = Pending(hub.random.randrange(1, 1 << 31))
-        self.up = False
         self.ever_up = False
         """Whether it was up before its present connection."""
         self.since = 0.0
@@ -105,13 +87,6 @@ class Switch:
         """When it was last heard on a connection that is over; 0: never."""
         self.progress = 0.0
         """When it last answered something a procedure of ours waits for."""
-        self.congested = False
-        self.unacked: list[int] = []
-        self.unsettled = 0
-        self.heavy = self.heavy_covered = 0
-        self.waiting: deque[NorthSession] = deque()
-        """Controllers that wait for room, in the order they get it."""
-        self.ack_alarm: Alarm | None = None
         self.audit_alarm: Alarm | None = None
         self.slots: dict[int, VirtualDatapath] = {}
         self.taken_slots: set[int] = set()
@@ -124,7 +99,6 @@ class Switch:
         self._tag = hub.random.randrange(1, 0xFFFD)
         self._slot = 0
         self._bad: list[float] = []
-        self._sweep: Alarm | None = None
 
     # -- tags --------------------------------------------------------------------------------------
 
@@ -166,105 +140,6 @@ class Switch:
     def is_shared(self, port: int, datapath: VirtualDatapath) -> bool:
         """Whether another virtual datapath has the port too."""
         return any(port in other.grant.ports for other in self.datapaths.values() if other is not datapath)
-
-    # -- down --------------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Bytes for the switch."""
-        self.hub.writes[self.cid].append(data)
-
-    def send(self, data: bytes, request: Sent, scope: VirtualDatapath | Switch, now: float) -> int:
-        """Give ``data`` a fresh xid, remember ``request`` under it, and write it."""
-        xid = self.pending.expect(request)
-        self.write(data[:4] + xid.to_bytes(4, "big") + data[8:])
-        if request.expected is Expected.NOTHING:
-            scope.unacked.append(xid)
-            if len(data) > self.HEAVY:
-                scope.heavy += len(data)
-            self.acknowledge(scope, now)
-        elif self._sweep is None:
-            self._sweep = self.hub.clock.at(now + self.hub.timers.request, self._expire)
-        return xid
-
-    def send_own(self, data: bytes, now: float, scope: VirtualDatapath | None = None) -> None:
-        """One of our own messages that has no answer."""
-        self.send(data, Sent(Expected.NOTHING, None, data), scope or self, now)
-
-    def ask(self, data: bytes, done: lifecycle.Done, now: float) -> None:
-        """One of our own requests; ``done`` gets each part of the answer, or the error."""
-        self.send(data, Request(Expected.OWN, None, data, at=now, done=done), self, now)
-
-    def barrier(self, scope: VirtualDatapath | Switch, session: NorthSession | None, message: bytes, now: float) -> int:
-        """Write a barrier; its reply settles everything ``scope`` has in flight."""
-        return self._barrier(scope, Request(Expected.BARRIER, session, message, at=now), now)
-
-    def after_barrier(self, done: lifecycle.Done, now: float, scope: VirtualDatapath | Switch | None = None) -> None:
-        """Call ``done`` when the switch has processed all that was written."""
-        self._barrier(scope or self, Request(Expected.BARRIER, None, b"", at=now, done=done), now)
-
-    def _barrier(self, scope: VirtualDatapath | Switch, request: Request, now: float) -> int:
-        request.scope = scope
-        if not isinstance(scope, Switch):
-            request.serial = scope.flows.serial
-        request.settles, scope.unacked = scope.unacked, []
-        scope.unsettled += len(request.settles)
-        request.heavy, scope.heavy_covered = scope.heavy - scope.heavy_covered, scope.heavy
-        kind = v10.BARRIER_REQUEST if self.version == OF10 else v13.BARRIER_REQUEST
-        return self.send(header.message(self.version, kind, 0), request, scope, now)
-
-    def acknowledge(self, scope: VirtualDatapath | Switch, now: float) -> None:
-        """See to it that what is in flight is settled: by a barrier now if it is much, within a second if not."""
-        if len(scope.unacked) >= self.ACK_EVERY:
-            self.barrier(scope, None, b"", now)
-        elif scope.ack_alarm is None:
-
-            def settle(when: float) -> None:
-                scope.ack_alarm = None
-                if scope.unacked and self.session is not None:
-                    self.barrier(scope, None, b"", when)
-
-            scope.ack_alarm = self.hub.clock.at(now + ACK_AFTER, settle)
-
-    def _settle(self, barrier: Request, now: float) -> None:
-        scope, xids = barrier.scope, barrier.settles or []
-        if scope is not None:
-            scope.unsettled -= len(xids)
-            scope.heavy -= barrier.heavy
-            scope.heavy_covered -= barrier.heavy
-            if not isinstance(scope, Switch):
-                scope.flows.settled = barrier.serial
-        pop = self.pending.waiting.pop
-        for xid in xids:
-            sent = pop(xid, None)
-            if sent is None or sent.session is None:
-                continue
-            flows = sent.session.datapath.flows
-            if sent.added is not None and sent.added.previous is not None:
-                flows.accepted(sent.added)
-            if type(sent) is Request:
-                if sent.plan is not None:
-                    flows.forget_dead(sent.plan.dying, now)
-                if sent.settled is not None:
-                    sent.settled()
-
-    def _expire(self, now: float) -> None:
-        """Requests nobody answered: forgotten silently, as on a real switch, but counted."""
-        self._sweep = None
-        limit = now - self.hub.timers.request
-        waiting = self.pending.waiting
-        for xid in [x for x, sent in waiting.items() if isinstance(sent, Request) and self._may_expire(sent, limit)]:
-            sent = waiting.pop(xid)
-            self.hub.counters.unrouted["expired"] += 1
-            if sent.expected is Expected.OWN and isinstance(sent, Request) and sent.done is not None:
-                sent.done(header.error(self.version, xid, _NO_ANSWER, sent.message), now)
-        if any(isinstance(sent, Request) for sent in waiting.values()):
-            self._sweep = self.hub.clock.at(now + self.hub.timers.request, self._expire)
-
-    def _may_expire(self, sent: Request, limit: float) -> bool:
-        # Barriers never: a controller that waits for one must not be told it is done.
-        # While the switch comes up its whole connection is at stake, which is watched elsewhere.
-        kinds = (Expected.STATISTICS, Expected.QUEUE_CONFIG, Expected.OPERATOR)
-        return sent.at <= limit and (sent.expected in kinds or (self.up and sent.expected is Expected.OWN))
 
     # -- up ----------------------------------------------------------------------------------------
 
@@ -332,7 +207,7 @@ class Switch:
         if sent.expected is Expected.OPERATOR:
             operator.answer(self, sent, message)
             return
-        self._settle(sent, now)
+        self.settle(sent, now)
         if sent.done is not None:
             self.progress = now
             sent.done(message, now)
@@ -374,10 +249,10 @@ class Switch:
     def _error(self, message: bytes, now: float) -> None:
         code = header.error_code(message)
         xid = header.xid_of(message)
-        sent = self.pending.pop(xid)
+        sent = self.take_refused(xid)
         if sent is None and len(message) >= 20:
             xid = int.from_bytes(message[16:20], "big")
-            sent = self.pending.pop(xid)
+            sent = self.take_refused(xid)
         if sent is None:
             self.hub.counters.unrouted["ERROR"] += 1
             return
@@ -393,7 +268,7 @@ class Switch:
             if request is not None and request.undo is not None:
                 request.undo(now)
         if request is not None and request.expected is Expected.BARRIER:
-            self._settle(request, now)
+            self.settle(request, now)
         if request is not None and request.expected is Expected.OPERATOR:
             operator.answer(self, request, message)
         elif sent.session is not None:
@@ -521,12 +396,8 @@ class Switch:
             self.ports = {}  # anybody can invent a DPID, and ports by the hundred thousand
         if self.session is not None:
             self.heard = self.session.heard
-        self.session, self.cid, self.up, self.congested = None, -1, False, False
         self.since = now
-        self.pending.clear()
-        self.unacked, self.unsettled = [], 0
-        self.heavy = self.heavy_covered = 0
-        self.waiting.clear()
+        self.lost()
         self.hub.port_changes.forget(self)
         if self.audit_alarm is not None:
             self.audit_alarm.cancel()
@@ -548,22 +419,6 @@ class Switch:
             datapath.enter(State.PENDING, now, message=why)
         if self.hub.tap:
             self.hub.effect(SwitchVanished(self.key))
-
-    def relieved(self, now: float) -> None:
-        """The switch takes bytes again: controllers that were held up go on."""
-        self.congested = False
-        self.give_turns(now)
-
-    def give_turns(self, now: float) -> None:
-        """Let each waiting controller go on, in turn: a window's worth at most, then the next one.
-
-        Those who found no room are ahead, next time, of those who did.
-        """
-        if self.congested:
-            return
-        queue, self.waiting = self.waiting, deque()
-        passed = [session for session in queue if not session.turn(now)]
-        self.waiting.extendleft(reversed(passed))
 
     def controller_came(self, datapath: VirtualDatapath, now: float) -> None:
         """A controller finished its handshake."""

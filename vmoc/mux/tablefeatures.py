@@ -194,13 +194,17 @@ class TableCache:
         self._asked = True
         packer = zlib.compressobj(1)
         packed: list[bytes] = []
+        told: set[int] = set()
 
         def part(message: bytes, when: float) -> None:
             try:
                 if message[1] == header.ERROR:
                     self._failed = True
                 elif not self._failed:
-                    split_records(message, 16)
+                    for record in split_records(message, 16):
+                        if record[2] in told:  # each controller that asks gets all of them looked through
+                            raise Refused(errors.BAD_LENGTH, f"table {record[2]} is told twice")
+                        told.add(record[2])
                     packed.append(packer.compress(message[16:]))
                     if not stats.head(message)[1] & 1:
                         self._packed = b"".join((*packed, packer.flush()))

@@ -370,7 +370,7 @@ def test_meters_have_ids_of_the_pool() -> None:
     other.pool = own.pool
     ids = [put(one, ADD, 1)[0].physical for one in (own, other)]
     assert ids == [1, 2]
-    assert (own.virtual_of(1), own.virtual_of(2)) == (1, None)
+    assert own.ids == {1: 1}
     (step,) = put(own, MODIFY, 1)
     assert g13.parse_meter_mod(step.message) == (MODIFY, 1, 1, [g13.Band(1, 100, 0, 0)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -223,3 +224,28 @@ def test_a_group_that_stays_does_not_go_to_the_next_owner_of_the_vlan() -> None:
     assert left in switch.model.groups
     assert {physical >> SLOT_SHIFT for physical in switch.model.groups} == set(book.mux._switches[0xAA, 0].slots)
     assert len(switch.model.groups) == 2
+
+
+@pytest.mark.parametrize("what", ["group", "meter"])
+def test_a_switch_that_tells_of_more_than_anybody_has_is_not_served(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight bytes each, for which we would keep and write a hundred."""
+    monkeypatch.setattr(holdings, "MOST", 100)
+    kind, layout = (7, "!HBxI") if what == "group" else (10, "!HHI")
+    book = Playbook((ALICE,))
+    switch = book.dial_in(version=V13)
+    proper = switch.model._on_stats_request
+
+    def answer(message: Any) -> None:
+        if struct.unpack_from("!H", message.raw, 8)[0] != kind:
+            proper(message)
+            return
+        for start in (1, 61):
+            records = b"".join(struct.pack(layout, 8, 0, start + number) for number in range(60))
+            head = struct.pack("!HH4x", kind, int(start == 1))
+            switch._outbox.append(of.message(V13, "stats_reply", head + records, message.xid))
+
+    switch.model._on_stats_request = answer  # type: ignore[method-assign]
+    switch.send(of.hello(V13, 1, (4,)))
+    assert not switch.open and not book.controllers()
+    assert "more than 100 groups or meters" in book.told(Kind.SWITCH_REFUSED)[0].message
+    assert not changes(switch, f"{what}_mod")

@@ -17,6 +17,7 @@ from tests.vmoc.mux.playbook import (
     Playbook,
     SwitchEnd,
     endpoint,
+    piece,
     scene,
     with_limits,
     with_segment,
@@ -275,6 +276,19 @@ def test_no_packet_in_is_virtual(version: int):
     switch.packet_in(2, E(100))
     assert [p.in_port for p in a.packet_ins()] == [2]
     assert not switch.log("port_mod")
+
+
+@BOTH
+def test_ports_that_come_and_go_leave_no_configuration_behind(version: int):
+    """A switch and a controller that play together: else what is kept of ports, and every journal of it, has no end."""
+    book, switch = scene(version, piece("alice", 100), journal=True)
+    a = book.at("alice")
+    for number in range(100, 150):
+        switch.port_status("add", number)
+        a.send(port_mod(switch, number, NO_PACKET_IN, NO_PACKET_IN))
+        switch.port_status("delete", number)
+    assert not a.errors()
+    assert len(book.mux._switches[0xAA, 0].datapaths[100].no_packet_in) == 1
 
 
 def test_other_controllers_of_the_slice_learn_of_it():

@@ -8,7 +8,7 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, V10, V13, Playbook, piece, scene, with_limits
+from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, V10, V13, Playbook, piece, scene
 from vmoc.events import Kind
 from vmoc.mux.hub import Hub
 from vmoc.mux.switch import LONGEST_ANSWER, Switch
@@ -119,77 +119,6 @@ def test_an_answer_of_another_type_is_not_taken_for_statistics(version: int):
     switch.send(of.message(version, "queue_config_reply", body, asked["queue_config_request"].xid))
     switch.send(of.message(version, "barrier_reply", b"", asked["barrier_request"].xid))
     assert [m.xid for m in a.inbox] == [stats, queue, barrier]
-
-
-# -- in flight -------------------------------------------------------------------------------------------
-
-
-@BOTH
-def test_what_is_in_flight_is_settled_within_a_second(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    for number in range(10):
-        a.add(2, eth_dst=number)
-        a.packet_out(E(100))
-    assert len(inside(book).pending) == 20
-    book.advance(1.1)
-    assert len(inside(book).pending) == 0
-    assert len(switch.log("barrier_request")) == 1
-
-
-@BOTH
-def test_much_in_flight_is_settled_at_once(version: int):
-    book, switch = scene(version, with_limits(ALICE, max_flows=0), BOB)
-    a = book.at("alice")
-    for number in range(200):
-        a.add(2, eth_dst=number)
-    assert len(switch.log("barrier_request")) == 6
-    assert len(inside(book).pending) < 64
-    for _ in range(200):
-        a.packet_out(E(100))
-    assert len(inside(book).pending) < 64
-    for number in range(100):
-        a.add(None, command="delete", eth_dst=number)
-    assert len(inside(book).pending) < 64
-
-
-@BOTH
-def test_a_controllers_barrier_settles_too(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    a.add(2)
-    a.request("barrier_request")
-    assert len(inside(book).pending) == 0
-    book.advance(5)
-    assert len(switch.log("barrier_request")) == 1
-
-
-@BOTH
-def test_a_barrier_settles_only_its_own_datapath(version: int):
-    book, switch = scene(version)
-    a, b = book.at("alice"), book.at("bob")
-    switch.hold("barrier_reply")
-    a.add(2)
-    b.add(2)
-    b.request("barrier_request")
-    switch.release()
-    assert len(inside(book).pending) == 1
-    switch.error(switch.log("flow_mod")[0], 3, 0)
-    assert len(a.errors()) == 1
-
-
-@BOTH
-def test_nothing_in_flight_outlives_the_connection(version: int):
-    book, switch = scene(version)
-    a = book.at("alice")
-    switch.answering = False
-    a.add(2)
-    a.request("barrier_request")
-    a.stats("flow", of.flow_stats_body(version))
-    switch.close()
-    assert len(inside(book).pending) == 0
-    book.advance(30)
-    assert book.mux.next_deadline() is None
 
 
 @BOTH

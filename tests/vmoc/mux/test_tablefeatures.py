@@ -271,7 +271,7 @@ def test_a_controller_that_left_meanwhile_is_not_written_to() -> None:
     assert not book.told(Kind.MALFORMED)
 
 
-@pytest.mark.parametrize("how", ["error", "silence", "nonsense"])
+@pytest.mark.parametrize("how", ["error", "silence", "nonsense", "twice"])
 def test_a_switch_that_does_not_tell(how: str) -> None:
     book, switch = unanswered()
     alice = book.at("alice")
@@ -282,6 +282,8 @@ def test_a_switch_that_does_not_tell(how: str) -> None:
         switch.error(question, 1, 2)
     elif how == "silence":
         book.advance(5)
+    elif how == "twice":  # eight megabytes of such, to be looked through for everybody who asks
+        switch.send(of.message(V13, "stats_reply", head + record() + record(), question.xid))
     else:
         more = struct.pack("!HH4x", of.STATS[V13]["table_features"], 1)
         switch.send(of.message(V13, "stats_reply", more + bytes(7), question.xid))
