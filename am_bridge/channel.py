@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,23 @@ class ClientTlsFiles:
             ca, key, cert = (None if path is None else path.read_bytes() for path in (self.ca, self.key, self.cert))
         except OSError as error:
             raise TlsFilesError(f"{error.filename} cannot be read: {error.strerror}") from error
+        self._try()
         return grpc.ssl_channel_credentials(ca, key, cert)
+
+    def _try(self) -> None:
+        """The library takes whatever it is given, and later says no more than that nobody can be reached."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(self.ca)
+        except ssl.SSLError as error:
+            raise TlsFilesError(f"{self.ca} holds no certificate in PEM form") from error
+        if self.cert is not None:
+            try:
+                context.load_cert_chain(self.cert, self.key, password="")
+            except ssl.SSLError as error:
+                raise TlsFilesError(
+                    f"{self.cert} and {self.key} are not a certificate and its key, unencrypted, in PEM form"
+                ) from error
 
     def options(self) -> list[tuple[str, Any]]:
         """Channel options that go with the files."""

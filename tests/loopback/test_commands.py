@@ -39,7 +39,7 @@ def vmoc(scene13: Scene, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> I
         return yaml.safe_load(said.out) if "-o yaml" in line else said.out
 
     yield run
-    main("slice unregister carol --if-exists".split())
+    main("slice unregister carol --allow-missing".split())
     capsys.readouterr()
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from vmoc.cli.document import number_of, to_document, word, words
+from vmoc.cli.document import number_of, word, words
 from vmoc.cli.server import Server, server_options
-from vmoc.cli.tables import ago, output_option, show_document, show_table
+from vmoc.cli.tables import ago, output_option, show_list
 from vmoc.v1 import resources_pb2 as r
 from vmoc.v1 import switches_pb2 as s
 from vmoc.v1 import switches_pb2_grpc
@@ -39,25 +39,21 @@ def list_(
     )
     stub = switches_pb2_grpc.SwitchServiceStub(server.channel)
     found = server.pages(stub.ListControllerConnections, request, "connections")
-    if output != "table":
-        show_document(output, [to_document(one) for one in found])
-        return
-    show_table(
+    show_list(
+        output,
+        found,
         ["SLICE", "VLAN", "SWITCH", "CONTROLLER", "STATE", "SINCE", "OPENFLOW", "ROLE", "LAST ERROR", "NEXT RETRY"],
-        [
-            [
-                one.slice_id,
-                one.vlan_id,
-                one.dpid,
-                one.address + (" (default)" if one.default_controller else ""),
-                word(_STATES, one.state),
-                ago(one.state_time.seconds),
-                one.openflow_version,
-                word(r.ControllerRole.DESCRIPTOR, one.role),
-                one.last_error,
-                ago(one.next_retry_time.seconds),
-            ]
-            for one in found
+        lambda one: [
+            one.slice_id,
+            one.vlan_id,
+            one.dpid,
+            one.address + (" (default)" if one.default_controller else ""),
+            word(_STATES, one.state),
+            ago(one.state_time.seconds),
+            one.openflow_version,
+            word(r.ControllerRole.DESCRIPTOR, one.role),
+            one.last_error,
+            ago(one.next_retry_time.seconds),
         ],
         empty="no connection fits"
         if slice_id or vlan or dpid or address or state

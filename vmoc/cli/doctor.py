@@ -18,6 +18,7 @@ from vmoc.cli.findings import Finding
 from vmoc.cli.server import CallFailedError, Server, server_options
 from vmoc.cli.synthetic import Rehearsal
 from vmoc.cli.tables import output_option, show_document
+from vmoc.cli.terminal import printable
 from vmoc.config import ConfigError, Settings, load
 from vmoc.v1 import resources_pb2 as r
 from vmoc.v1 import server_pb2, server_pb2_grpc, switches_pb2, switches_pb2_grpc
@@ -76,7 +77,7 @@ def _print(one: Finding) -> None:
     mark, colour = _MARKS[one.verdict]
     if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8":
         mark = {"ok": "ok", "warning": "!!", "problem": "NO"}[one.verdict]
-    click.echo(f"{click.style(mark, fg=colour)} {one.subject}: {one.text}")
+    click.echo(f"{click.style(mark, fg=colour)} {one.subject}: {printable(one.text, lines=True)}")
     if one.advice:
         click.echo(f"    {one.advice}")
 

@@ -11,7 +11,8 @@ import click
 
 from vmoc.cli.document import number_of, to_document, word, words
 from vmoc.cli.server import Server, server_options
-from vmoc.cli.tables import show_document
+from vmoc.cli.tables import output_option, show_document
+from vmoc.cli.terminal import printable
 from vmoc.v1 import events_pb2 as e
 from vmoc.v1 import events_pb2_grpc
 
@@ -22,14 +23,14 @@ _KINDS: Final = e.EventKind.DESCRIPTOR
 
 @click.command("events")
 @server_options
-@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True)
+@output_option
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on; end it with Ctrl-C.")
 @click.option("--slice", "slice_ids", multiple=True, metavar="ID", help="Only of this slice; repeat it for more.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(words(_KINDS)), help="Only of this kind; repeat it.")
 @click.option("--dpid", "dpids", multiple=True, help="Only of this switch; repeat it for more.")
-@click.option("--since", default=EARLIEST, metavar="TOKEN", help="From a resume_token on; left out: all that is kept.")
+@click.option("--since", metavar="TOKEN", help="From a resume_token on; left out: all that is kept.")
 @click.option("--new", is_flag=True, help="Nothing of the past.")
-@click.option("--state", is_flag=True, help="Begin with what is, as events.")
+@click.option("--state", is_flag=True, help="Begin with what is, as events, and nothing of the past.")
 def command(
     server: Server,
     output: str,
@@ -37,18 +38,20 @@ def command(
     slice_ids: Sequence[str],
     kinds: Sequence[str],
     dpids: Sequence[str],
-    since: str,
+    since: str | None,
     new: bool,
     state: bool,
 ) -> None:
     """Show what happened; with --follow, go on.
 
-    Newest last. With -o json, one object a line. Each has its resume_token: --since goes
-    on from there.
+    Newest last. With -o json, one object a line; with -o yaml, one document
+    each. Each has its resume_token: --since goes on from there.
     """
+    if (since is not None) + new + state > 1:
+        raise click.UsageError("--since, --new and --state each say where to begin; give one of them")
     wanted: Any = [number_of(_KINDS, kind) for kind in kinds]
     request = e.WatchEventsRequest(
-        resume_token="" if new or state else since,
+        resume_token="" if new or state else since or EARLIEST,
         slice_ids=slice_ids,
         kinds=wanted,
         dpids=dpids,
@@ -64,12 +67,12 @@ def command(
 
 
 def _print(output: str, answer: e.WatchEventsResponse) -> None:
+    document = {"resume_token": answer.resume_token, **to_document(answer.event)} if output != "table" else {}
     if output == "yaml":
         click.echo("---")
-        show_document(output, {"resume_token": answer.resume_token, **to_document(answer.event)})
+        show_document(output, document)
         return
     if output == "json":
-        document = {"resume_token": answer.resume_token, **to_document(answer.event)}
         click.echo(json.dumps(document, ensure_ascii=False))
         return
     event = answer.event
@@ -85,7 +88,7 @@ def _print(output: str, answer: e.WatchEventsResponse) -> None:
         if text
     ]
     line = f"{local:%Y-%m-%d %H:%M:%S} {event.name or word(_KINDS, event.kind):<22} {event.message} {' '.join(where)}"
-    click.echo("".join(one if one.isprintable() else "\ufffd" for one in line).rstrip())
+    click.echo(printable(line).rstrip())
 
 
 def _details(event: e.Event) -> list[str]:

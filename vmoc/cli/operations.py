@@ -8,7 +8,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from vmoc.cli.document import word
 from vmoc.cli.progress import document_of, elapsed, failure_text, follow, metadata_of, outcome
 from vmoc.cli.server import Server, server_options
-from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_table
+from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_list
 from vmoc.v1 import slivers_pb2 as v
 
 _NAME = click.argument("name", metavar="OPERATION")
@@ -28,25 +28,8 @@ def list_(server: Server, output: str, running: bool) -> None:
     stub = operations_pb2_grpc.OperationsStub(server.channel)
     request = operations_pb2.ListOperationsRequest(name="operations", filter="done=false" if running else "")
     found = server.pages(stub.ListOperations, request, "operations")
-    if output != "table":
-        show_document(output, [document_of(one) for one in found])
-        return
-    rows = []
-    for one in found:
-        data = metadata_of(one)
-        rows.append(
-            [
-                one.name.removeprefix("operations/"),
-                _what(data),
-                data.sliver_id or data.host,
-                data.slice_id,
-                _state(one, data),
-                elapsed(data),
-                ago(data.create_time.seconds),
-                one.error.message if one.HasField("error") else data.current_task,
-            ]
-        )
-    show_table(["OPERATION", "VERB", "SLIVER", "SLICE", "STATE", "TOOK", "ASKED", "TASK"], rows, empty="no operations")
+    titles = ["OPERATION", "VERB", "SLIVER", "SLICE", "STATE", "TOOK", "ASKED", "TASK"]
+    show_list(output, found, titles, _row, empty="no operations", document=document_of)
 
 
 @command.command("show")
@@ -86,6 +69,20 @@ def cancel(server: Server, name: str) -> None:
 def full_name(name: str) -> str:
     """``operations/NAME``, however it was given."""
     return name if name.startswith("operations/") else f"operations/{name}"
+
+
+def _row(one: operations_pb2.Operation) -> list[object]:
+    data = metadata_of(one)
+    return [
+        one.name.removeprefix("operations/"),
+        _what(data),
+        data.sliver_id or data.host,
+        data.slice_id,
+        _state(one, data),
+        elapsed(data),
+        ago(data.create_time.seconds),
+        one.error.message if one.HasField("error") else data.current_task,
+    ]
 
 
 def _show(output: str, operation: operations_pb2.Operation) -> None:

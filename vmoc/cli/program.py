@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from vmoc import __version__
+from vmoc.cli.terminal import printable
 from vmoc.errors import Refused, VmocError
 
 DONE: Final = 0
@@ -70,12 +71,17 @@ def program() -> None:
 
 def run_program(arguments: Sequence[str] | None = None) -> int:
     """Run one command; say what went wrong on standard error; return the exit code."""
+    # The library logs connection trouble on its own account, and asks for this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if arguments is None and "_VMOC_COMPLETE" in os.environ:  # a shell asks; click answers and exits
         program.main(prog_name="vmoc", complete_var="_VMOC_COMPLETE")
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = program.main(
-            args=None if arguments is None else list(arguments), prog_name="vmoc", standalone_mode=False
-        )
+        "".join(given).encode()
+    except UnicodeEncodeError:
+        return _fail("an argument is not UTF-8 text; type it again", USAGE)
+    try:
+        result = program.main(args=given, prog_name="vmoc", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -113,5 +119,5 @@ def _refused(error: VmocError) -> int:
 
 
 def _fail(sentence: str, code: int) -> int:
-    click.echo(f"vmoc: {sentence}", err=True)
+    click.echo(f"vmoc: {printable(sentence, lines=True)}", err=True)
     return code

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2
 from vmoc.cli.document import to_document, word
 from vmoc.cli.server import Server
 from vmoc.cli.tables import span
+from vmoc.cli.terminal import printable
 from vmoc.v1 import slivers_pb2 as v
 from vmoc.v1 import slivers_pb2_grpc
 
@@ -145,7 +146,7 @@ def _line(task: v.TaskEvent) -> str:
     state = word(v.TaskState.DESCRIPTOR, task.state)
     text = f"  {_MARKS.get(state, state):<9} {task.task}" + (f" on {task.host}" if task.host else "")
     text += f": {task.message}" if task.message else ""
-    return "".join(one if one.isprintable() else "\ufffd" for one in text)
+    return printable(text)
 
 
 def elapsed(metadata: v.OperationMetadata) -> str:

@@ -50,9 +50,11 @@ def _workers(_context: click.Context, _option: click.Parameter, value: str) -> i
 def command(file: Path | None, apps: tuple[str, ...], workers: int, log_level: str, log_format: str) -> int:
     """Run the service in the foreground.
 
-    SIGTERM drains and ends it, SIGHUP reads the configuration again and
-    applies what differs. Without a configuration it listens for switches on
-    port 6653 and has no slices.
+    SIGTERM drains and ends it. SIGHUP reads the configuration again and
+    applies what differs in it of slices, limits, VLANs, roles of the API and
+    the default controller; the log names what needs a restart. Without a
+    configuration it listens for switches on port 6653, and its slices are
+    those that were registered.
     """
     from vmoc.config import load
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Any, Final, TypeVar
 
 import click
 import grpc
+from google.protobuf.message import Message
 
 from am_bridge.channel import DEFAULT_ADDRESS, ClientTlsFiles, TlsFilesError, open_channel
 from am_bridge.status import ApiError, from_rpc_error
+from vmoc.cli.learning_switch import HostPort
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -25,6 +26,7 @@ SHORTEST_WAIT: Final = 0.1
 _PATH: Final = click.Path(path_type=Path, dir_okay=False)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+M = TypeVar("M", bound=Message)
 
 
 class CallFailedError(click.ClickException):
@@ -94,6 +96,11 @@ class Server:
         self.channel.close()
 
 
+def _checked(context: click.Context, option: click.Parameter, value: str) -> str:
+    HostPort().convert(value, option, context)
+    return value
+
+
 def server_options(command: Command) -> Command:
     """Add where the service is; the command gets a ``Server`` as its first argument."""
 
@@ -113,8 +120,6 @@ def server_options(command: Command) -> Command:
             tls = ClientTlsFiles(tls_ca, tls_cert, tls_key, tls_name)
         elif tls_cert is not None or tls_key is not None:
             raise click.UsageError("--tls-cert and --tls-key need --tls-ca, the authority of the server's certificate")
-        # The library logs connection trouble on its own account; ours is the one sentence.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         connection = Server(server, deadline, tls)
         try:
             return command(connection, *args, **options)
@@ -127,6 +132,7 @@ def server_options(command: Command) -> Command:
             envvar="VMOC_SERVER",
             default=DEFAULT_ADDRESS,
             show_default=True,
+            callback=_checked,
             metavar="ADDR",
             help="HOST:PORT of the service; also $VMOC_SERVER.",
         ),
@@ -152,9 +158,12 @@ def server_options(command: Command) -> Command:
     return decorated  # type: ignore[no-any-return]
 
 
-def new_request_id() -> str:
-    """For one change; a call that is repeated with it is carried out once."""
-    return str(uuid.uuid4())
+dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything, and change nothing.")
+
+
+def changing(kind: Callable[..., M], *, dry_run: bool = False, **fields: Any) -> M:
+    """A request for a change, with an id of its own: if the call is repeated, it is still carried out once."""
+    return kind(request_id=str(uuid.uuid4()), validate_only=dry_run, **fields)
 
 
 def _failed(error: ApiError, address: str) -> CallFailedError:

@@ -13,9 +13,10 @@ from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
 
 from vmoc.cli.document import moment, to_document, word
 from vmoc.cli.moments import Expiry, until
-from vmoc.cli.server import Server, new_request_id, server_options
+from vmoc.cli.ports import port_number
+from vmoc.cli.server import Server, changing, dry_run_option, server_options
 from vmoc.cli.slice_file import read_slices
-from vmoc.cli.slice_views import labels_of
+from vmoc.cli.slice_views import SLICE_ID, labels_of
 from vmoc.cli.tables import output_option, show_document
 from vmoc.v1 import resources_pb2 as r
 from vmoc.v1 import slices_pb2, slices_pb2_grpc
@@ -23,8 +24,6 @@ from vmoc.v1 import slices_pb2, slices_pb2_grpc
 BATCH: Final = 1000
 _FILE: Final = click.Path(path_type=Path, allow_dash=True)
 _STATES: Final = r.VirtualDatapathState.DESCRIPTOR
-_SLICE_ID: Final = click.argument("slice_id", metavar="ID")
-_DRY_RUN: Final = click.option("--dry-run", is_flag=True, help="Check everything, and change nothing.")
 _ETAG: Final = click.option("--etag", default="", help="Only if the slice has not changed since it showed this etag.")
 
 
@@ -43,7 +42,7 @@ _ETAG: Final = click.option("--etag", default="", help="Only if the slice has no
 @click.option("--manager", default="", help="The aggregate manager it belongs to; left out: your own.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label; repeat it for more.")
 @click.option("--expires", type=Expiry(), help="A time, or a length of time from now such as 7d.")
-@_DRY_RUN
+@dry_run_option
 def register(
     server: Server,
     output: str,
@@ -55,8 +54,8 @@ def register(
     """Make slices, or replace those of the same id.
 
     Either ID with its options, or -f FILE: slices as in the configuration,
-    or as 'vmoc slice show -o yaml' prints them. All slices of a file are
-    registered, or none of up to 1000.
+    or as 'vmoc slice show -o yaml' prints them. Up to 1000 slices are
+    registered together or not at all; of more, 1000 at a time.
     """
     if (slice_id is None) == (file is None):
         raise click.UsageError("give either an ID with its options, or -f FILE")
@@ -72,9 +71,7 @@ def register(
     batches = [slices[start : start + BATCH] for start in range(0, len(slices), BATCH)]
     with click.progressbar(batches, label="registering", hidden=len(batches) < 2, file=sys.stderr) as bar:
         for batch in bar:
-            request = slices_pb2.BatchRegisterSlicesRequest(
-                slices=batch, request_id=new_request_id(), validate_only=dry_run
-            )
+            request = changing(slices_pb2.BatchRegisterSlicesRequest, dry_run=dry_run, slices=batch)
             results.extend(server.call(stub.BatchRegisterSlices, request).results)
     if output != "table":
         show_document(output, [to_document(one) for one in results])
@@ -94,7 +91,7 @@ def register(
 @click.command("update")
 @server_options
 @output_option
-@_SLICE_ID
+@SLICE_ID
 @click.option("--owner", default=None, help="Whom to ask about the slice.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="All labels it shall have; repeat it.")
 @click.option("--controller", "controllers", multiple=True, metavar="tcp:H:P", help="Controllers, or default.")
@@ -103,7 +100,7 @@ def register(
 @click.option("--expires", type=Expiry(), help="A time, or a length of time from now such as 7d.")
 @click.option("--never-expires", is_flag=True, help="Take the expiry away.")
 @_ETAG
-@_DRY_RUN
+@dry_run_option
 def update(
     server: Server,
     output: str,
@@ -152,11 +149,8 @@ def update(
         paths.append("expire_time")
     if not paths:
         raise click.UsageError("nothing to change; say what, for example --controller tcp:10.0.0.5:6640")
-    request = slices_pb2.UpdateSliceRequest(
-        slice=wanted,
-        update_mask=field_mask_pb2.FieldMask(paths=paths),
-        request_id=new_request_id(),
-        validate_only=dry_run,
+    request = changing(
+        slices_pb2.UpdateSliceRequest, dry_run=dry_run, slice=wanted, update_mask=field_mask_pb2.FieldMask(paths=paths)
     )
     _changed(output, server.call(stub.UpdateSlice, request), "would be updated" if dry_run else "updated")
 
@@ -167,7 +161,7 @@ def update(
 @click.argument("slice_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--allow-missing", is_flag=True, help="A slice that is not there is not an error.")
 @_ETAG
-@_DRY_RUN
+@dry_run_option
 def unregister(
     server: Server, output: str, slice_ids: Sequence[str], allow_missing: bool, etag: str, dry_run: bool
 ) -> None:
@@ -175,12 +169,12 @@ def unregister(
     stub = slices_pb2_grpc.SliceServiceStub(server.channel)
     answers = []
     for slice_id in slice_ids:
-        request = slices_pb2.UnregisterSliceRequest(
+        request = changing(
+            slices_pb2.UnregisterSliceRequest,
+            dry_run=dry_run,
             slice_id=slice_id,
             etag=etag,
             allow_missing=allow_missing,
-            request_id=new_request_id(),
-            validate_only=dry_run,
         )
         answers.append(server.call(stub.UnregisterSlice, request))
         if output == "table":
@@ -193,26 +187,24 @@ def unregister(
 @click.command("renew")
 @server_options
 @output_option
-@_SLICE_ID
-@click.argument("until", type=Expiry(), metavar="WHEN")
+@SLICE_ID
+@click.argument("when", type=Expiry(), metavar="WHEN")
 @_ETAG
-@_DRY_RUN
+@dry_run_option
 def renew(
     server: Server,
     output: str,
     slice_id: str,
-    until: timestamp_pb2.Timestamp | duration_pb2.Duration,
+    when: timestamp_pb2.Timestamp | duration_pb2.Duration,
     etag: str,
     dry_run: bool,
 ) -> None:
     """Set when a slice expires: a time, or a length of time from now such as 7d."""
-    request = slices_pb2.RenewSliceRequest(
-        slice_id=slice_id, etag=etag, request_id=new_request_id(), validate_only=dry_run
-    )
-    if isinstance(until, duration_pb2.Duration):
-        request.ttl.CopyFrom(until)
+    request = changing(slices_pb2.RenewSliceRequest, dry_run=dry_run, slice_id=slice_id, etag=etag)
+    if isinstance(when, duration_pb2.Duration):
+        request.ttl.CopyFrom(when)
     else:
-        request.expire_time.CopyFrom(until)
+        request.expire_time.CopyFrom(when)
     stub = slices_pb2_grpc.SliceServiceStub(server.channel)
     renewed = server.call(stub.RenewSlice, request)
     _changed(output, renewed, f"{'would expire' if dry_run else 'expires'} {moment(renewed.expire_time)}")
@@ -221,30 +213,26 @@ def renew(
 @click.command("enable")
 @server_options
 @output_option
-@_SLICE_ID
+@SLICE_ID
 @_ETAG
-@_DRY_RUN
+@dry_run_option
 def enable(server: Server, output: str, slice_id: str, etag: str, dry_run: bool) -> None:
     """Let a slice's controllers connect again."""
     stub = slices_pb2_grpc.SliceServiceStub(server.channel)
-    request = slices_pb2.EnableSliceRequest(
-        slice_id=slice_id, etag=etag, request_id=new_request_id(), validate_only=dry_run
-    )
+    request = changing(slices_pb2.EnableSliceRequest, dry_run=dry_run, slice_id=slice_id, etag=etag)
     _changed(output, server.call(stub.EnableSlice, request), f"{_would(dry_run)}enabled")
 
 
 @click.command("disable")
 @server_options
 @output_option
-@_SLICE_ID
+@SLICE_ID
 @_ETAG
-@_DRY_RUN
+@dry_run_option
 def disable(server: Server, output: str, slice_id: str, etag: str, dry_run: bool) -> None:
     """Disconnect a slice's controllers and delete its flows; its VLANs stay reserved."""
     stub = slices_pb2_grpc.SliceServiceStub(server.channel)
-    request = slices_pb2.DisableSliceRequest(
-        slice_id=slice_id, etag=etag, request_id=new_request_id(), validate_only=dry_run
-    )
+    request = changing(slices_pb2.DisableSliceRequest, dry_run=dry_run, slice_id=slice_id, etag=etag)
     _changed(output, server.call(stub.DisableSlice, request), f"{_would(dry_run)}disabled")
 
 
@@ -293,10 +281,12 @@ def _value(enum: Any, prefix: str, name: str | None) -> Any:
 
 
 def _attachment(text: str) -> r.Attachment:
-    dpid, _, ports = text.rpartition(":") if text.count(":") in (1, 8) else (text, "", "")
-    if ports and not all(one.isascii() and one.isdigit() for one in ports.split(",")):
-        raise click.UsageError(f"--attach {text!r}: write DPID, or DPID:PORT,PORT with numbers")
-    return r.Attachment(dpid=dpid, ports=[int(one) for one in ports.split(",") if one])
+    # A DPID may be eight pairs of digits, joined by colons.
+    dpid, colon, ports = text.rpartition(":") if text.count(":") in (1, 8) else (text, "", "")
+    try:
+        return r.Attachment(dpid=dpid, ports=[port_number(one) for one in ports.split(",")] if colon else [])
+    except ValueError:
+        raise click.UsageError(f"--attach {text!r}: write DPID, or DPID:PORT,PORT with numbers or LOCAL") from None
 
 
 def _limit(text: str) -> tuple[str, int]:

@@ -7,21 +7,20 @@ and every mistake is reported with its place, such as
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import click
-import yaml
 from google.api import field_behavior_pb2
 from google.protobuf import timestamp_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from vmoc.cli.document import number_of
+from vmoc.cli.moments import read_time
+from vmoc.cli.ports import port_number
+from vmoc.cli.reading import InputError, read_file
+from vmoc.model import format_dpid, parse_dpid
 from vmoc.v1 import resources_pb2
 
 # The configuration's names of what the API calls otherwise.
@@ -29,39 +28,20 @@ _ALIASES: Final[Mapping[str, Mapping[str, str]]] = {
     "Slice": {"id": "slice_id", "expires": "expire_time"},
     "Segment": {"vlan": "vlan_id", "dpid": "dpid_scheme"},
 }
-_LARGEST: Final = 64 << 20
+_ALL_IF_EMPTY: Final = frozenset({"ports", "attachments"})
 _WHOLE: Final = {
     FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
     FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1),
 }
 
 
-class SliceFileError(click.ClickException):
-    """The file cannot be read, or is not about slices."""
-
-    exit_code = 2
-
-
 def read_slices(path: Path) -> list[resources_pb2.Slice]:
-    """The slices of a YAML or JSON file; ``-`` is standard input. Raises ``SliceFileError``."""
-    name = "standard input" if str(path) == "-" else str(path)
-    try:
-        raw = sys.stdin.buffer.read(_LARGEST + 1) if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise SliceFileError(f"{name} cannot be read: {error.strerror}") from error
-    if len(raw) > _LARGEST:
-        raise SliceFileError(f"{name} is larger than {_LARGEST >> 20} MiB")
-    try:
-        document = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f":{place.line + 1}:{place.column + 1}" if place is not None else ""
-        problem = getattr(error, "problem", None) or "it is not YAML"
-        raise SliceFileError(f"{name}{where}: {problem}") from error
+    """The slices of a YAML or JSON file; ``-`` is standard input. Raises ``InputError``."""
+    name, document = read_file(path)
     try:
         return list(_slices(document))
     except _MistakeError as mistake:
-        raise SliceFileError(f"{name}: {mistake}") from mistake
+        raise InputError(f"{name}: {mistake}") from mistake
 
 
 class _MistakeError(Exception):
@@ -89,10 +69,14 @@ def _fill(message: Message, given: object, place: str) -> None:
     if not isinstance(given, dict):
         raise _MistakeError(place, f"must be a mapping, not {given!r:.40}")
     for key, value in given.items():
-        where = f"{place}.{key}" if place else str(key)
-        name = _ALIASES.get(kind, {}).get(str(key), str(key))
+        where = f"{place}.{key}" if place else key
+        name = _ALIASES.get(kind, {}).get(key, key)
         field = message.DESCRIPTOR.fields_by_name.get(name)
-        if value is None or (field is not None and _is_answer(field)):
+        if field is not None and _is_answer(field):
+            continue
+        if value is None:
+            if name in _ALL_IF_EMPTY:  # nothing under "ports:" must not silently grant all of them
+                raise _MistakeError(where, "must not be empty; leave it out for all of them")
             continue
         if kind == "Slice" and name == "enabled":
             name, value = "admin_state", "enabled" if value else "disabled"
@@ -123,7 +107,7 @@ def _set(message: Message, field: Any, value: object, place: str) -> None:
         if not isinstance(value, dict):
             raise _MistakeError(place, "must be a mapping of texts")
         for key, one in value.items():
-            target[str(key)] = str(one)
+            target[key] = _text(one, f"{place}.{key}")
     elif field.is_repeated:
         if not isinstance(value, list):
             raise _MistakeError(place, "must be a list")
@@ -150,31 +134,36 @@ def _scalar(field: Any, value: object, place: str) -> Any:
             return number_of(field.enum_type, str(value))
         except ValueError as error:
             raise _MistakeError(place, str(error)) from None
+    if field.name == "dpid" and isinstance(value, int):
+        try:
+            return format_dpid(parse_dpid(value))
+        except ValueError as error:
+            raise _MistakeError(place, str(error)) from None
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        if field.name == "dpid" and isinstance(value, int):
-            return f"0x{value:016x}"
-        if not isinstance(value, str):
-            raise _MistakeError(place, f"must be a text, not {value!r:.40}; put it in quotes")
-        return value
+        return _text(value, place)
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         if not isinstance(value, bool):
             raise _MistakeError(place, f"must be true or false, not {value!r:.40}")
         return value
+    if field.name in ("port", "ports") and isinstance(value, str):  # also a key of queues, and keys are texts
+        try:
+            return port_number(value)
+        except ValueError as error:
+            raise _MistakeError(place, str(error)) from None
     lowest, highest = _WHOLE[field.cpp_type]
     if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
         raise _MistakeError(place, f"must be a number from {lowest} to {highest}, not {value!r:.40}")
     return value
 
 
+def _text(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise _MistakeError(place, f"must be a text, not {value!r:.40}; put it in quotes")
+    return value
+
+
 def _time(value: object, place: str) -> timestamp_pb2.Timestamp:
-    when = value if isinstance(value, datetime) else None
-    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value):
-        try:
-            when = datetime.fromisoformat(value)
-        except ValueError:
-            when = None
-    if when is None:
-        raise _MistakeError(place, f"must be a time like 2030-01-31T12:00:00Z, not {value!r:.40}")
-    stamp = timestamp_pb2.Timestamp()
-    stamp.FromDatetime(when if when.tzinfo is not None else when.replace(tzinfo=UTC))
-    return stamp
+    try:
+        return read_time(str(value))
+    except ValueError:
+        raise _MistakeError(place, f"must be a time like 2030-01-31T12:00:00Z, not {value!r:.40}") from None

@@ -9,8 +9,9 @@ from typing import Final
 import click
 
 from vmoc.cli.document import moment, to_document, word
+from vmoc.cli.ports import port_text
 from vmoc.cli.server import Server, server_options
-from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_table
+from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_list, show_table
 from vmoc.v1 import resources_pb2 as r
 from vmoc.v1 import slices_pb2, slices_pb2_grpc
 
@@ -20,9 +21,7 @@ _ORIGINS: Final = {
     "api": r.SLICE_ORIGIN_API,
 }
 _STATES: Final = r.VirtualDatapathState.DESCRIPTOR
-_SLICE_ID: Final = click.argument("slice_id", metavar="ID")
-_DRY_RUN: Final = click.option("--dry-run", is_flag=True, help="Check everything, and change nothing.")
-_ETAG: Final = click.option("--etag", default="", help="Only if the slice has not changed since it showed this etag.")
+SLICE_ID: Final = click.argument("slice_id", metavar="ID")
 
 
 @click.command("list")
@@ -58,12 +57,12 @@ def list_(
     )
     stub = slices_pb2_grpc.SliceServiceStub(server.channel)
     found = server.pages(stub.ListSlices, request, "slices")
-    if output != "table":
-        show_document(output, [to_document(one) for one in found])
-        return
     titles = ["SLICE", "STATE", "VLANS", "CONTROLLERS", "ORIGIN", "MANAGER", "OWNER", "EXPIRES"]
-    rows = [
-        [
+    show_list(
+        output,
+        found,
+        [*titles, "DATAPATHS"] if status else titles,
+        lambda one: [
             one.slice_id,
             word(r.AdminState.DESCRIPTOR, one.admin_state),
             _some([str(segment.vlan_id) for segment in one.segments]),
@@ -73,16 +72,15 @@ def list_(
             one.owner,
             ago(one.expire_time.seconds),
             *([_states(one)] if status else []),
-        ]
-        for one in found
-    ]
-    show_table([*titles, *(["DATAPATHS"] if status else [])], rows, empty="no slices")
+        ],
+        empty="no slices",
+    )
 
 
 @click.command("show")
 @server_options
 @output_option
-@_SLICE_ID
+@SLICE_ID
 def show(server: Server, output: str, slice_id: str) -> None:
     """Show one slice: its segments, and how each is doing on each switch."""
     stub = slices_pb2_grpc.SliceServiceStub(server.channel)
@@ -172,5 +170,5 @@ def _show(output: str, one: r.Slice) -> None:
 
 
 def _attached(attachment: r.Attachment) -> str:
-    ports = ",".join(map(str, attachment.ports))
+    ports = ",".join(map(port_text, attachment.ports))
     return f"{attachment.dpid}:{ports}" if ports else attachment.dpid

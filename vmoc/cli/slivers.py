@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from google.longrunning import operations_pb2
 from google.protobuf import duration_pb2, field_mask_pb2, json_format, struct_pb2, timestamp_pb2
 
 from vmoc.cli.document import moment, number_of, to_document, word, words
 from vmoc.cli.moments import Expiry, until
 from vmoc.cli.progress import document_of, follow, outcome
-from vmoc.cli.server import Server, new_request_id, server_options
-from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_table
+from vmoc.cli.reading import InputError, read_file, read_text
+from vmoc.cli.server import Server, changing, dry_run_option, server_options
+from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_list, show_table
+from vmoc.cli.terminal import printable
 from vmoc.v1 import slivers_pb2 as v
 from vmoc.v1 import slivers_pb2_grpc
 
@@ -36,7 +37,6 @@ _EXPIRES = click.option(
     "--expires", type=Expiry(), help="When it is removed by itself: a time, or a length of time from now such as 7d."
 )
 _NO_WAIT = click.option("--no-wait", is_flag=True, help="Print the operation's name instead of following it.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Check everything, and change nothing.")
 _STATES = v.SliverState.DESCRIPTOR
 
 
@@ -58,7 +58,7 @@ def command() -> None:
 @_SET
 @_EXPIRES
 @_NO_WAIT
-@_DRY_RUN
+@dry_run_option
 def create(
     server: Server,
     output: str,
@@ -78,7 +78,7 @@ def create(
     )
     if expires is not None:
         sliver.expire_time.CopyFrom(until(expires))
-    request = v.CreateSliverRequest(sliver=sliver, request_id=new_request_id(), validate_only=dry_run)
+    request = changing(v.CreateSliverRequest, dry_run=dry_run, sliver=sliver)
     _run(server, output, _stub(server).CreateSliver, request, no_wait, dry_run)
 
 
@@ -92,7 +92,7 @@ def create(
 @click.option("--never-expires", is_flag=True, help="Take the expiry away: it goes with its slice.")
 @click.option("--etag", default="", help="Only if the sliver has not changed since it showed this etag.")
 @_NO_WAIT
-@_DRY_RUN
+@dry_run_option
 def modify(
     server: Server,
     output: str,
@@ -116,11 +116,8 @@ def modify(
         sliver.expire_time.CopyFrom(until(expires))
     if expires is not None or never_expires:
         paths.append("expire_time")
-    request = v.ModifySliverRequest(
-        sliver=sliver,
-        update_mask=field_mask_pb2.FieldMask(paths=paths),
-        request_id=new_request_id(),
-        validate_only=dry_run,
+    request = changing(
+        v.ModifySliverRequest, dry_run=dry_run, sliver=sliver, update_mask=field_mask_pb2.FieldMask(paths=paths)
     )
     _run(server, output, _stub(server).ModifySliver, request, no_wait, dry_run)
 
@@ -132,17 +129,13 @@ def modify(
 @click.option("--allow-missing", is_flag=True, help="A sliver that is not there is not an error.")
 @click.option("--etag", default="", help="Only if the sliver has not changed since it showed this etag.")
 @_NO_WAIT
-@_DRY_RUN
+@dry_run_option
 def delete(
     server: Server, output: str, sliver_id: str, allow_missing: bool, etag: str, no_wait: bool, dry_run: bool
 ) -> None:
     """Remove a sliver; what could not be removed is listed."""
-    request = v.DeleteSliverRequest(
-        sliver_id=sliver_id,
-        allow_missing=allow_missing,
-        etag=etag,
-        request_id=new_request_id(),
-        validate_only=dry_run,
+    request = changing(
+        v.DeleteSliverRequest, dry_run=dry_run, sliver_id=sliver_id, allow_missing=allow_missing, etag=etag
     )
     _run(server, output, _stub(server).DeleteSliver, request, no_wait, dry_run)
 
@@ -154,17 +147,13 @@ def delete(
 @click.argument("action", metavar="ACTION")
 @_SET
 @_NO_WAIT
-@_DRY_RUN
+@dry_run_option
 def action(
     server: Server, output: str, sliver_id: str, action: str, settings: Sequence[str], no_wait: bool, dry_run: bool
 ) -> None:
     """Do something its handler offers, for example reboot; --set gives parameters."""
-    request = v.PerformActionRequest(
-        sliver_id=sliver_id,
-        action=action,
-        parameters=_spec(None, settings),
-        request_id=new_request_id(),
-        validate_only=dry_run,
+    request = changing(
+        v.PerformActionRequest, dry_run=dry_run, sliver_id=sliver_id, action=action, parameters=_spec(None, settings)
     )
     _run(server, output, _stub(server).PerformAction, request, no_wait, dry_run)
 
@@ -201,23 +190,19 @@ def list_(server: Server, output: str, slice_id: str, resource_type: str, host: 
     wanted: Any = [number_of(_STATES, state) for state in states]
     request = v.ListSliversRequest(slice_id=slice_id, resource_type=resource_type, host=host, states=wanted)
     found = server.pages(_stub(server).ListSlivers, request, "slivers")
-    if output != "table":
-        show_document(output, [to_document(one) for one in found])
-        return
-    show_table(
+    show_list(
+        output,
+        found,
         ["SLIVER", "SLICE", "TYPE", "STATE", "SINCE", "HOST", "ADDRESSES", "PROBLEM"],
-        [
-            [
-                one.sliver_id,
-                one.slice_id,
-                one.resource_type,
-                word(_STATES, one.status.state),
-                ago(one.status.state_time.seconds),
-                one.host,
-                list(one.status.management_addresses),
-                one.status.failure.message,
-            ]
-            for one in found
+        lambda one: [
+            one.sliver_id,
+            one.slice_id,
+            one.resource_type,
+            word(_STATES, one.status.state),
+            ago(one.status.state_time.seconds),
+            one.host,
+            list(one.status.management_addresses),
+            one.status.failure.message,
         ],
         empty="no slivers",
     )
@@ -229,20 +214,16 @@ def list_(server: Server, output: str, slice_id: str, resource_type: str, host: 
 def types(server: Server, output: str) -> None:
     """List the types of slivers there are, and what their handlers can do."""
     found = server.pages(_stub(server).ListHandlers, v.ListHandlersRequest(), "handlers")
-    if output != "table":
-        show_document(output, [to_document(one) for one in found])
-        return
-    show_table(
+    show_list(
+        output,
+        found,
         ["TYPE", "BACKEND", "VERBS", "ACTIONS", "DESCRIPTION"],
-        [
-            [
-                one.resource_type,
-                one.backend,
-                [word(v.Verb.DESCRIPTOR, verb) for verb in one.verbs],
-                [entry.name for entry in one.actions],
-                one.description,
-            ]
-            for one in found
+        lambda one: [
+            one.resource_type,
+            one.backend,
+            [word(v.Verb.DESCRIPTOR, verb) for verb in one.verbs],
+            [entry.name for entry in one.actions],
+            one.description,
         ],
         empty="no handlers: name a handlers.yaml in the configuration",
     )
@@ -268,22 +249,18 @@ def console(server: Server, sliver_id: str, go_on: bool, tail: int) -> None:
 def hosts(server: Server, output: str) -> None:
     """List where slivers can be."""
     found = server.pages(_stub(server).ListHosts, v.ListHostsRequest(), "hosts")
-    if output != "table":
-        show_document(output, [to_document(one) for one in found])
-        return
-    show_table(
+    show_list(
+        output,
+        found,
         ["HOST", "STATE", "TAKES NEW", "TYPES", "SLIVERS", "USED", "SEEN"],
-        [
-            [
-                one.host,
-                word(v.HostState.DESCRIPTOR, one.state),
-                one.schedulable,
-                list(one.resource_types),
-                one.sliver_count,
-                [f"{name} {one.used.get(name, 0)}/{most}" for name, most in sorted(one.capacity.items())],
-                ago(one.last_seen_time.seconds),
-            ]
-            for one in found
+        lambda one: [
+            one.host,
+            word(v.HostState.DESCRIPTOR, one.state),
+            one.schedulable,
+            list(one.resource_types),
+            one.sliver_count,
+            [f"{name} {one.used.get(name, 0)}/{most}" for name, most in sorted(one.capacity.items())],
+            ago(one.last_seen_time.seconds),
         ],
         empty="no hosts",
     )
@@ -293,10 +270,10 @@ def hosts(server: Server, output: str) -> None:
 @server_options
 @output_option
 @_ID
-@_DRY_RUN
+@dry_run_option
 def forget(server: Server, output: str, sliver_id: str, dry_run: bool) -> None:
     """Drop a failed sliver from the records, whatever is left of it."""
-    request = v.ForgetSliverRequest(sliver_id=sliver_id, request_id=new_request_id(), validate_only=dry_run)
+    request = changing(v.ForgetSliverRequest, dry_run=dry_run, sliver_id=sliver_id)
     answer = server.call(_stub(server).ForgetSliver, request)
     if output != "table":
         show_document(output, to_document(answer))
@@ -310,12 +287,10 @@ def forget(server: Server, output: str, sliver_id: str, dry_run: bool) -> None:
 @click.argument("host", metavar="HOST")
 @click.option("--remove", is_flag=True, help="Remove what should not be there.")
 @_NO_WAIT
-@_DRY_RUN
+@dry_run_option
 def reconcile(server: Server, output: str, host: str, remove: bool, no_wait: bool, dry_run: bool) -> None:
     """Compare what is on a host with what should be there."""
-    request = v.ReconcileHostRequest(
-        host=host, remove_strays=remove, request_id=new_request_id(), validate_only=dry_run
-    )
+    request = changing(v.ReconcileHostRequest, dry_run=dry_run, host=host, remove_strays=remove)
     _run(server, output, _stub(server).ReconcileHost, request, no_wait, dry_run)
 
 
@@ -345,7 +320,7 @@ def _run(server: Server, output: str, method: Any, request: Any, no_wait: bool, 
         click.echo(json.dumps(to_document(result)["result"], indent=2) if result.result.fields else "done")
     elif isinstance(result, v.ReconcileHostResponse):
         for stray in result.strays:
-            click.echo(f"stray: {stray.kind} {stray.name} {stray.reason}".rstrip())
+            click.echo(printable(f"stray: {stray.kind} {stray.name} {stray.reason}".rstrip()))
         for missing in result.missing_sliver_ids:
             click.echo(f"missing: {missing}")
         click.echo(f"{len(result.removed)} removed" if result.removed else "nothing removed")
@@ -356,10 +331,9 @@ def _run(server: Server, output: str, method: Any, request: Any, no_wait: bool, 
 def _spec(file: Path | None, settings: Sequence[str]) -> struct_pb2.Struct:
     document: Any = {}
     if file is not None:
-        with click.open_file(str(file), encoding="utf-8") as stream:
-            document = _yaml(stream.read(), str(file))
+        name, document = read_file(file)
         if not isinstance(document, dict):
-            raise click.UsageError(f"{file} must hold a mapping of keys and values")
+            raise InputError(f"{name} must hold a mapping of keys and values")
     for text in settings:
         key, equals, value = text.partition("=")
         if not key or not equals:
@@ -370,20 +344,13 @@ def _spec(file: Path | None, settings: Sequence[str]) -> struct_pb2.Struct:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise click.UsageError(f"--set {text!r}: {name} is not a mapping")
-        place[last] = _yaml(value, f"--set {key}")
+        place[last] = read_text(value, f"--set {key}")
     spec = struct_pb2.Struct()
     try:
         json_format.ParseDict(document, spec)
     except json_format.ParseError as error:
         raise click.UsageError(f"the spec cannot be sent: {error}") from error
     return spec
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise click.UsageError(f"{where}: {getattr(error, 'problem', None) or 'it is not YAML'}") from error
 
 
 def _show(output: str, one: v.Sliver) -> None:

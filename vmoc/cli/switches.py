@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from vmoc.cli.document import moment, number_of, to_document, word, words
+from vmoc.cli.ports import port_text
 from vmoc.cli.server import Server, server_options
-from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_table
+from vmoc.cli.tables import ago, output_option, show_document, show_facts, show_list, show_table
 from vmoc.v1 import resources_pb2 as r
 from vmoc.v1 import switches_pb2 as s
 from vmoc.v1 import switches_pb2_grpc
@@ -39,25 +40,21 @@ def list_(server: Server, output: str, slice_id: str, state: str | None) -> None
     request = s.ListSwitchesRequest(slice_id=slice_id, state=wanted)
     stub = switches_pb2_grpc.SwitchServiceStub(server.channel)
     found = server.pages(stub.ListSwitches, request, "switches")
-    if output != "table":
-        show_document(output, [to_document(one) for one in found])
-        return
-    show_table(
+    show_list(
+        output,
+        found,
         ["DPID", "STATE", "SINCE", "LAST SEEN", "PEER", "OPENFLOW", "DATAPATHS", "FLOWS", "WHAT IT IS"],
-        [
-            [
-                one.dpid,
-                word(s.SwitchState.DESCRIPTOR, one.state),
-                ago(one.state_time.seconds),
-                ago(one.last_seen_time.seconds),
-                one.peer,
-                one.openflow_version,
-                one.virtual_datapath_count,
-                one.flow_count,
-                " ".join(filter(None, (one.hardware, one.software)))
-                + (f" (VLAN {one.native_vlan_id})" if one.native_vlan_id else ""),
-            ]
-            for one in found
+        lambda one: [
+            one.dpid,
+            word(s.SwitchState.DESCRIPTOR, one.state),
+            ago(one.state_time.seconds),
+            ago(one.last_seen_time.seconds),
+            one.peer,
+            one.openflow_version,
+            one.virtual_datapath_count,
+            one.flow_count,
+            " ".join(filter(None, (one.hardware, one.software)))
+            + (f" (VLAN {one.native_vlan_id})" if one.native_vlan_id else ""),
         ],
         empty="no switch has connected yet; they connect to the addresses that 'vmoc status' shows",
     )
@@ -97,7 +94,7 @@ def show(server: Server, output: str, dpid: str, native_vlan: int | None) -> Non
         ["PORT", "NAME", "STATE", "MAC", "MBIT/S"],
         [
             [
-                "LOCAL" if port.port == 0xFFFFFFFE else port.port,
+                port_text(port.port),
                 port.name,
                 word(s.PortState.DESCRIPTOR, port.state),
                 port.mac_address,
@@ -117,7 +114,7 @@ def show(server: Server, output: str, dpid: str, native_vlan: int | None) -> Non
                 word(r.VirtualDatapathState.DESCRIPTOR, datapath.state),
                 ago(datapath.state_time.seconds),
                 datapath.presented_dpid,
-                ["LOCAL" if port == 0xFFFFFFFE else port for port in datapath.ports],
+                [port_text(port) for port in datapath.ports],
                 f"{datapath.usage.flow_count}/{datapath.usage.max_flows or '-'}",
             ]
             for datapath in one.virtual_datapaths
@@ -134,7 +131,7 @@ def show(server: Server, output: str, dpid: str, native_vlan: int | None) -> Non
 @click.option("--vlan", type=click.IntRange(1, 4094), default=None, help="Only of this VLAN.")
 @click.option("--table", "table_id", type=click.IntRange(0, 254), default=None, help="Only of this table.")
 @click.option("--kind", type=click.Choice(words(s.FlowKind.DESCRIPTOR)), default=None, help="Whose work they are.")
-@click.option("--virtual", is_flag=True, help="As the slice's controller sees them.")
+@click.option("--virtual", is_flag=True, help="Only what slices' controllers see, and as they see it.")
 @_NATIVE
 def flows(
     server: Server,
@@ -156,21 +153,16 @@ def flows(
         request.table_id = table_id
     stub = switches_pb2_grpc.SwitchServiceStub(server.channel)
     found: Iterator[s.Flow] = server.pages(stub.ListFlows, request, "flows", size=FLOWS_PAGE)
-    if output != "table":
-        show_document(output, [to_document(one) for one in found])
-        return
-    show_table(
+    show_list(
+        output,
+        (one for one in found if one.virtual_text or not virtual),
         ["OWNER", "PACKETS", "BYTES", "AGE", "FLOW"],
-        [
-            [
-                one.slice_id or f"({word(s.FlowKind.DESCRIPTOR, one.kind)})",
-                one.packet_count,
-                one.byte_count,
-                f"{one.age.seconds}s" if one.HasField("age") else "",
-                one.virtual_text if virtual else one.text,
-            ]
-            for one in found
-            if not virtual or one.virtual_text
+        lambda one: [
+            one.slice_id or f"({word(s.FlowKind.DESCRIPTOR, one.kind)})",
+            one.packet_count,
+            one.byte_count,
+            f"{one.age.seconds}s" if one.HasField("age") else "",
+            one.virtual_text if virtual else one.text,
         ],
         empty="no flows",
     )

@@ -19,7 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from vmoc.cli.findings import Finding
 from vmoc.cli.progress import OperationFailedError, outcome
-from vmoc.cli.server import CallFailedError, Server, new_request_id
+from vmoc.cli.server import CallFailedError, Server, changing
 from vmoc.v1 import resources_pb2 as r
 from vmoc.v1 import slices_pb2, slices_pb2_grpc, slivers_pb2_grpc
 from vmoc.v1 import slivers_pb2 as v
@@ -80,9 +80,7 @@ class Rehearsal:
     def _make(self, hosts: list[str]) -> Iterator[Finding]:
         expiry = Timestamp(seconds=int(time.time()) + LIFETIME)
         one = r.Slice(slice_id=self.name, labels={"purpose": "vmoc doctor"}, expire_time=expiry)
-        self._server.call(
-            self._slices.RegisterSlice, slices_pb2.RegisterSliceRequest(slice=one, request_id=new_request_id())
-        )
+        self._server.call(self._slices.RegisterSlice, changing(slices_pb2.RegisterSliceRequest, slice=one))
         begin = time.monotonic()
         network = self._create(f"{self.name}-lan", "L2Bridge", "", {"properties": {"subnet": SUBNET}})
         made = outcome(self._wait(network))
@@ -103,7 +101,7 @@ class Rehearsal:
     def _create(self, name: str, kind: str, host: str, spec: dict[str, Any]) -> operations_pb2.Operation:
         sliver = v.Sliver(sliver_id=name, slice_id=self.name, resource_type=kind, host=host)
         json_format.ParseDict(spec, sliver.spec)
-        request = v.CreateSliverRequest(sliver=sliver, request_id=new_request_id())
+        request = changing(v.CreateSliverRequest, sliver=sliver)
         operation: operations_pb2.Operation = self._server.call(self._slivers.CreateSliver, request)
         self._made.append(name)
         return operation
@@ -126,9 +124,7 @@ class Rehearsal:
         json_format.ParseDict({"address": addresses[0].partition("/")[0], "count": 5}, parameters)
         begin = time.monotonic()
         while True:
-            request = v.PerformActionRequest(
-                sliver_id=f"{self.name}-1", action="ping", parameters=parameters, request_id=new_request_id()
-            )
+            request = changing(v.PerformActionRequest, sliver_id=f"{self.name}-1", action="ping", parameters=parameters)
             answer = outcome(self._wait(self._server.call(self._slivers.PerformAction, request)))
             assert isinstance(answer, v.PerformActionResponse)
             received = int(json_format.MessageToDict(answer.result)["ping"]["received"])
@@ -144,13 +140,13 @@ class Rehearsal:
     def _remove(self) -> Iterator[Finding]:
         begin, wrong = time.monotonic(), 0
         for name in reversed(self._made):
-            request = v.DeleteSliverRequest(sliver_id=name, allow_missing=True, request_id=new_request_id())
+            request = changing(v.DeleteSliverRequest, sliver_id=name, allow_missing=True)
             try:
                 outcome(self._wait(self._server.call(self._slivers.DeleteSliver, request)))
             except (CallFailedError, OperationFailedError) as error:
                 wrong += 1
                 yield Finding("problem", f"removal of {name}", error.format_message(), f"'vmoc sliver show {name}'")
-        gone = slices_pb2.UnregisterSliceRequest(slice_id=self.name, allow_missing=True, request_id=new_request_id())
+        gone = changing(slices_pb2.UnregisterSliceRequest, slice_id=self.name, allow_missing=True)
         try:
             self._server.call(self._slices.UnregisterSlice, gone)
         except CallFailedError as error:

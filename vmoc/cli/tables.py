@@ -9,10 +9,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from vmoc.cli.document import to_json, to_yaml
+from vmoc.cli.document import to_document, to_json, to_yaml
+from vmoc.cli.terminal import printable
 
 OUTPUTS: Final = ("table", "json", "yaml")
 Command = TypeVar("Command", bound=Callable[..., Any])
+T = TypeVar("T", bound=Any)
 _GOOD: Final = frozenset({"active", "up", "enabled", "ready", "ok", "live", "reachable", "serving", "done"})
 _BAD: Final = frozenset(
     {"failed", "tainted", "disconnected", "delete_failed", "unreachable", "colliding", "not_serving", "error"}
@@ -43,9 +45,25 @@ def show_document(output: str, document: object) -> None:
         click.echo(to_yaml(document), nl=False)
 
 
+def show_list(
+    output: str,
+    found: Iterable[T],
+    titles: Sequence[str],
+    row: Callable[[T], Sequence[object]],
+    *,
+    empty: str,
+    document: Callable[[T], object] = to_document,
+) -> None:
+    """Everything found, as JSON, YAML or a table."""
+    if output == "table":
+        show_table(titles, map(row, found), empty=empty)
+    else:
+        show_document(output, [document(one) for one in found])
+
+
 def show_table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """One line per row; ``empty`` on standard error where there is none, so that pipes get nothing."""
-    cells = [[_text(cell) for cell in row] for row in rows]
+    cells = [[printable(_text(cell)) for cell in row] for row in rows]
     if not cells:
         click.echo(empty, err=True)
     elif sys.stdout.isatty():
@@ -56,7 +74,8 @@ def show_table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, empty
 
 def show_facts(facts: Mapping[str, object]) -> None:
     """Name and value, one a line; those without a value are left out."""
-    shown = {name: _text(value) for name, value in facts.items() if value not in (None, "", [], ())}
+    given = {name: _text(value) for name, value in facts.items() if value not in (None, "", [], ())}
+    shown = {name: printable(text, lines=True) for name, text in given.items()}
     width = max(map(len, shown), default=0) + 1
     for name, text in shown.items():
         lines = text.split("\n")
@@ -92,11 +111,7 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
-    text = str(value)
-    # Names come from switches and experimenters: a terminal must not obey them.
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text)
+    return str(value)
 
 
 def _painted(text: str) -> str:

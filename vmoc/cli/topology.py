@@ -12,6 +12,7 @@ import click
 from google.protobuf import timestamp_pb2
 
 from vmoc.cli.document import to_document, word
+from vmoc.cli.ports import port_text
 from vmoc.cli.server import Server, server_options
 from vmoc.cli.tables import ago, show_document, show_table
 from vmoc.model import parse_dpid
@@ -32,13 +33,15 @@ DRAWING: Final = 60.0
 )
 @click.option("--slice", "slice_id", default="", metavar="ID", help="Only what this slice has.")
 @click.option("--hosts", is_flag=True, help="With hosts, as far as they are known.")
-@click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="Write there; a PNG goes nowhere else.")
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="Write the drawing there (dot, png).")
 def command(server: Server, output: str, slice_id: str, hosts: bool, file: Path | None) -> None:
     """Show switches, links and the ports of each slice.
 
     As a table, as JSON or YAML, in the language of Graphviz (dot), or drawn
     (png, needs Graphviz).
     """
+    if file is not None and output not in ("dot", "png"):
+        raise click.UsageError("--file is for drawings; give -o dot or -o png too, or redirect the output")
     if output == "png" and file is None and sys.stdout.isatty():
         raise click.UsageError("a PNG is not for a terminal; give --file NAME.png, or send it on")
     stub = switches_pb2_grpc.SwitchServiceStub(server.channel)
@@ -46,10 +49,13 @@ def command(server: Server, output: str, slice_id: str, hosts: bool, file: Path 
     if output in ("dot", "png"):
         dot = to_network(found).to_dot()
         drawn = draw(dot) if output == "png" else dot.encode()
-        if file is not None:
-            file.write_bytes(drawn)
-        else:
+        if file is None:
             sys.stdout.buffer.write(drawn)
+            return
+        try:
+            file.write_bytes(drawn)
+        except OSError as error:
+            raise click.FileError(str(file), error.strerror) from error
     elif output != "table":
         show_document(output, to_document(found))
     else:
@@ -118,9 +124,8 @@ def _seconds(stamp: timestamp_pb2.Timestamp) -> float:
 
 
 def _shown(port: s.Port) -> str:
-    if port.port == LOCAL_PORT:
-        return "LOCAL"
-    return f"{port.port} ({port.name})" if port.name else f"{port.port}"
+    number = port_text(port.port)
+    return f"{number} ({port.name})" if port.name and port.port != LOCAL_PORT else number
 
 
 def _show(topology: s.Topology) -> None:
@@ -151,7 +156,7 @@ def _show(topology: s.Topology) -> None:
         show_table(
             ["SLICE", "VLAN", "SWITCH", "PORTS"],
             [
-                [one.slice_id, one.vlan_id, one.dpid, ["LOCAL" if port == LOCAL_PORT else port for port in one.ports]]
+                [one.slice_id, one.vlan_id, one.dpid, [port_text(port) for port in one.ports]]
                 for one in topology.slice_ports
             ],
             empty="",

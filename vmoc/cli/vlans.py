@@ -56,7 +56,7 @@ def list_(server: Server, output: str, dpid: str, everything: bool) -> None:
 @output_option
 @click.option("--dpid", default="", help="Free on this switch; left out: on all.")
 @click.option("--pool", default="", metavar="NAME", help="Of this pool; left out: of any, or of none.")
-@click.option("--count", type=click.IntRange(1, 4094), default=None, help="The lowest so many.")
+@click.option("--count", type=click.IntRange(1, 4094), default=None, help="Only the lowest so many.")
 def free(server: Server, output: str, dpid: str, pool: str, count: int | None) -> None:
     """List free VLANs, as ranges."""
     request = slices_pb2.ListVlansRequest(dpid=dpid, pool=pool, states=[slices_pb2.VLAN_STATE_FREE])

@@ -14,7 +14,6 @@ from google.rpc import error_details_pb2, status_pb2
 
 from tests.vmoc.cli.fakeserver import FakeServer, Refusal, info
 from vmoc.cli import main
-from vmoc.cli.program import COMMANDS
 from vmoc.v1 import events_pb2 as e
 from vmoc.v1 import resources_pb2 as r
 from vmoc.v1 import server_pb2 as i
@@ -43,12 +42,6 @@ def registered(request: s.BatchRegisterSlicesRequest) -> s.BatchRegisterSlicesRe
             segment.vlan_id = segment.vlan_id or 900 + number
         results.append(s.RegisterSliceResponse(slice=one, change=r.CHANGE_KIND_ADDED))
     return s.BatchRegisterSlicesResponse(results=results)
-
-
-@pytest.mark.parametrize("noun", sorted(COMMANDS))
-def test_every_command_has_help(noun: str, capsys: Captured) -> None:
-    assert main([noun, "--help"]) == 0
-    assert f"Usage: vmoc {noun}" in capsys.readouterr().out
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------
@@ -121,6 +114,9 @@ def test_certificates_need_the_authority(server: FakeServer, tmp_path: Path, cap
     assert main(["status", "--tls-cert", str(tmp_path / "c")]) == 2
     assert main(["status", "--tls-ca", str(tmp_path / "none")]) == 2
     assert f"{tmp_path / 'none'} cannot be read: No such file" in capsys.readouterr().err
+    (tmp_path / "text").write_text("no certificate")
+    assert main(["status", "--tls-ca", str(tmp_path / "text")]) == 2
+    assert f"{tmp_path / 'text'} holds no certificate in PEM form; see 'vmoc" in capsys.readouterr().err
 
 
 # ---- slices ----------------------------------------------------------------------------------------------------------
@@ -129,7 +125,8 @@ def test_certificates_need_the_authority(server: FakeServer, tmp_path: Path, cap
 def test_register_from_options(server: FakeServer, capsys: Captured) -> None:
     server.on("SliceService/BatchRegisterSlices", registered)
     words = "slice register alice --vlan 101 --vlan 0 --controller tcp:10.0.0.1:6640 --presentation transparent"
-    more = "--attach 0x1:1,2 --attach 0x2 --label a=b --owner o --fail-mode flush --dpid-scheme physical --expires 2h"
+    more = "--attach 0x1:1,2 --attach 00:00:00:00:00:00:00:02:LOCAL --attach 0x3"
+    more += " --label a=b --owner o --fail-mode flush --dpid-scheme physical --expires 2h"
     assert main([*words.split(), *more.split()]) == 0
     assert capsys.readouterr().out == "alice added, VLAN 101, 901\n"
     (request,) = server.requests
@@ -139,7 +136,11 @@ def test_register_from_options(server: FakeServer, capsys: Captured) -> None:
     first = one.segments[0]
     assert first.presentation == r.PRESENTATION_TRANSPARENT
     assert (first.fail_mode, first.dpid_scheme) == (r.FAIL_MODE_FLUSH, r.DPID_SCHEME_PHYSICAL)
-    assert [(at.dpid, list(at.ports)) for at in first.attachments] == [("0x1", [1, 2]), ("0x2", [])]
+    assert [(at.dpid, list(at.ports)) for at in first.attachments] == [
+        ("0x1", [1, 2]),
+        ("00:00:00:00:00:00:00:02", [0xFFFFFFFE]),
+        ("0x3", []),
+    ]
     assert dict(one.labels) == {"a": "b"}
     assert one.HasField("expire_time")
 
@@ -163,6 +164,11 @@ def test_register_a_file_in_batches(server: FakeServer, tmp_path: Path, capsys: 
         "slice register a --label b",
         "slice register a --vlan 5000",
         "slice register a --vlan 5 --attach 0x1:a",
+        "slice register a --vlan 5 --attach 0x1:",
+        "slice register a --vlan 5 --attach 0x1:4294967296",
+        "slice register a --expires 0001-01-01T00:00:00+23:00",
+        "slice register a --expires 999999999w",
+        "slice list --server localhost",
         "slice register a --expires soon",
         "slice update a",
         "slice update a --vlan 5",
@@ -379,6 +385,10 @@ def test_topology_as_a_drawing(
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert main(["topology", "-o", "png", "--file", str(file)]) == 1
     assert "needs Graphviz" in capsys.readouterr().err
+    assert main(["topology", "-o", "dot", "--file", str(tmp_path / "no" / "net.dot")]) == 1
+    assert "no/net.dot': No such file or directory" in capsys.readouterr().err
+    assert main(["topology", "-o", "json", "--file", str(file)]) == 2
+    assert "--file is for drawings" in capsys.readouterr().err
 
 
 # ---- events, status, operations, slivers -----------------------------------------------------------------------------
@@ -405,6 +415,12 @@ def test_events_end_when_the_past_is_told(server: FakeServer, capsys: Captured) 
     assert server.requests[1].resume_token == "t0"
     assert main(["events", "--new"]) == 0
     assert server.requests[2].resume_token == ""
+
+
+@pytest.mark.parametrize("words", ["--new --state", "--since t1 --new", "--since t1 --state"])
+def test_events_begin_at_one_place(server: FakeServer, words: str, capsys: Captured) -> None:
+    assert main(["events", *words.split()]) == 2
+    assert "--since, --new and --state each say where to begin" in capsys.readouterr().err
 
 
 def test_a_lost_token_is_told(server: FakeServer, capsys: Captured) -> None:
@@ -473,6 +489,29 @@ def test_create_a_sliver_and_follow_it(server: FakeServer, tmp_path: Path, capsy
     assert request.request_id
     assert request.sliver.spec["cores"] == 4
     assert request.sliver.spec["image"]["name"] == "debian"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-f {0}/none", "{0}/none cannot be read: No such file or directory"),
+        ("-f {0}", "{0} cannot be read: Is a directory"),
+        ("-f {0}/list", "{0}/list must hold a mapping of keys and values"),
+        ("-f {0}/deep", "{0}/deep:1:33: nested deeper than 32 levels"),
+        ("-f {0}/raw", "{0}/raw is not UTF-8 text; save it as UTF-8"),
+        ("--set a", "--set 'a': write KEY=VALUE; see 'vmoc sliver create --help'"),
+        ("--set a=[", "--set a:2:1: not valid YAML: did not find expected node content while parsing a flow node"),
+        ("--set a=1 --set a.b=1", "--set 'a.b=1': a is not a mapping; see 'vmoc sliver create --help'"),
+    ],
+)
+def test_a_spec_that_is_none(server: FakeServer, tmp_path: Path, words: str, said: str, capsys: Captured) -> None:
+    (tmp_path / "list").write_text("[1]")
+    (tmp_path / "deep").write_text("[" * 100_000)
+    (tmp_path / "raw").write_bytes(b"\xff")
+    assert main(f"sliver create x --slice a --type VM {words.format(tmp_path)}".split()) == 2
+    assert server.requests == []
+    err = capsys.readouterr().err
+    assert err.startswith(f"vmoc: {said.format(tmp_path)}") and err.count("\n") == 1
 
 
 def test_a_failed_operation_says_where(server: FakeServer, capsys: Captured) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -85,6 +86,7 @@ def test_without_a_command_help_is_shown_and_2(arguments: list[str], capsys: pyt
         (VmocError("the switch is away"), 1, "vmoc: the switch is away\n"),
         (Refused(FOREIGN_VLAN), FOREIGN_VLAN.exit_code, f"vmoc: {FOREIGN_VLAN.code}: {FOREIGN_VLAN.summary}\n"),
         (click.ClickException("no such thing"), 1, "vmoc: no such thing\n"),
+        (VmocError("\x1b]0;owned\x07: no\n  | why"), 1, "vmoc: \ufffd]0;owned\ufffd: no\n  | why\n"),
         (KeyboardInterrupt(), 130, "\n"),
         (click.Abort(), 130, ""),
         (ZeroDivisionError("by 0"), 1, "vmoc: this is a bug in VMOC (ZeroDivisionError: by 0); VMOC_DEBUG=1 shows"),
@@ -105,6 +107,24 @@ def test_failures_become_a_sentence_and_a_code(
     assert main(["run"]) == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(said) and "Traceback" not in err
+
+
+def test_what_is_not_text_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["slice", "show", "\udcff"]) == 2
+    assert capsys.readouterr().err == "vmoc: an argument is not UTF-8 text; type it again\n"
+
+
+def test_a_library_does_not_speak_for_itself() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vmoc", "status", "--server", "nobody.invalid:1", "--timeout", "1"],
+        env={name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 3 and done.stderr.startswith("vmoc: no VMOC answers at nobody.invalid:1")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_bug_can_be_seen_in_full(monkeypatch: pytest.MonkeyPatch) -> None:

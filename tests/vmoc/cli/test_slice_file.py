@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from vmoc.cli.document import to_document, to_yaml
-from vmoc.cli.slice_file import SliceFileError, read_slices
+from vmoc.cli.reading import InputError
+from vmoc.cli.slice_file import read_slices
+from vmoc.registry import LOCAL_PORT
 from vmoc.v1 import resources_pb2 as r
 
 
@@ -40,8 +42,9 @@ slices:
         dpid: physical
         fail_mode: flush
         attachments:
-          - {dpid: "0x1", ports: [1, 2], queues: {2: [7]}}
+          - {dpid: "0x1", ports: [1, 2, LOCAL], queues: {2: [7], LOCAL: [8]}}
           - {dpid: 2}
+          - {dpid: 00:00:00:00:00:00:00:10}
       - vlan: any
 """
         )
@@ -56,8 +59,12 @@ slices:
     assert first.presentation == r.PRESENTATION_TRANSPARENT
     assert first.dpid_scheme == r.DPID_SCHEME_PHYSICAL
     assert first.fail_mode == r.FAIL_MODE_FLUSH
-    assert [(at.dpid, list(at.ports)) for at in first.attachments] == [("0x1", [1, 2]), ("0x0000000000000002", [])]
-    assert [(q.port, list(q.queue_ids)) for q in first.attachments[0].queues] == [(2, [7])]
+    assert [(at.dpid, list(at.ports)) for at in first.attachments] == [
+        ("0x1", [1, 2, LOCAL_PORT]),
+        ("0x0000000000000002", []),
+        ("00:00:00:00:00:00:00:10", []),
+    ]
+    assert [(q.port, list(q.queue_ids)) for q in first.attachments[0].queues] == [(2, [7]), (LOCAL_PORT, [8])]
 
 
 def test_what_show_prints_can_be_registered_again(written) -> None:
@@ -96,18 +103,35 @@ def test_what_show_prints_can_be_registered_again(written) -> None:
         ("id: a\nsegments: [{presentation: odd}]", r"presentation: 'odd' is none of tagged, transparent"),
         ("id: a\nexpires: tomorrow", "expires: must be a time like"),
         ("id: a\nlabels: [x]", "labels: must be a mapping"),
+        ("id: a\nlabels: {cost: 1.10}", "labels.cost: must be a text, not 1.1"),
         ("id: {", r"slices.yaml:2:1: "),
+        ("id: a\nid: b", r"slices.yaml:2:1: the key 'id' is already given at line 1"),
+        ("[" * 100_000, "nested deeper than"),
+        ("id: a\nsegments: [{vlan: 5, attachments: }]", r"segments\[0\].attachments: must not be empty; leave it out"),
+        ("segments: [{attachments: [{dpid: 1, ports: }]}]", r"attachments\[0\].ports: must not be empty"),
+        ("segments: [{attachments: [{dpid: 1, ports: [all]}]}]", r"ports\[0\]: 'all' is not a port"),
+        ("segments: [{attachments: [{dpid: 1, ports: [4294967296]}]}]", r"ports\[0\]: must be a number from 0"),
+        ("segments: [{attachments: [{dpid: true}]}]", r"dpid: a DPID is a number or a hex string, not a boolean"),
+        ("segments: [{attachments: [{dpid: -1}]}]", r"dpid: -1 does not fit"),
+        ("id: a\nexpires: 0001-01-01T00:00:00+23:00", "expires: must be a time like"),
+        ("id: a\nexpires: 5", "expires: must be a time like"),
         ("id: a\nsegments: {vlan: 5}", "segments: must be a list"),
     ],
 )
 def test_mistakes_are_placed(written, text: str, problem: str) -> None:
-    with pytest.raises(SliceFileError, match=problem):
+    with pytest.raises(InputError, match=problem):
         read_slices(written(text))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SliceFileError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="cannot be read: No such file"):
         read_slices(tmp_path / "none")
+
+
+def test_a_file_of_bytes(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"id: \xff")
+    with pytest.raises(InputError, match="raw is not UTF-8 text"):
+        read_slices(tmp_path / "raw")
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

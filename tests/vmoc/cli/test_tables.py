@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmoc.cli.tables import ago, show_document, show_facts, show_table, span
+from vmoc.cli.tables import ago, show_document, show_facts, show_list, show_table, span
 
 
 def test_columns_are_aligned_without_trailing_blanks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,6 +22,17 @@ def test_terminal_codes_in_names_are_not_obeyed(capsys: pytest.CaptureFixture[st
     show_table(["A"], [["\x1b]0;owned\x07x"]], empty="")
     show_facts({"name": "a\x1b[2Jb"})
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_cell_cannot_pass_for_another_row(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table(["DPID", "WHAT IT IS"], [["0x1", "a switch\n0x2   another"]], empty="")
+    assert capsys.readouterr().out.splitlines()[1:] == ["0x1   a switch\ufffd0x2   another"]
+
+
+@pytest.mark.parametrize(("output", "said"), [("table", "A\nx\n"), ("json", '[\n  "x"\n]\n'), ("yaml", "- x\n")])
+def test_a_list_in_all_forms(output: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_list(output, iter(["x"]), ["A"], lambda one: [one], empty="none", document=str)
+    assert capsys.readouterr().out == said
 
 
 def test_facts_leave_out_what_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
