@@ -10,15 +10,15 @@
 enum state { OFF, CONNECTING, GREETED, READY };
 enum wanted { ANY_ANSWER, FLOW_MODS, PACKET_OUTS };
 
-struct host { uint64_t sent_at; int vlan; uint8_t busy; };
+struct host { uint64_t sent_at; int vlan; uint8_t busy; uint32_t before, after; };
 
 struct switch_ {
     int fd, id, outstanding, armed_for_write;
     uint32_t next_host, sequence;
-    uint64_t dpid, last_progress, retry_at;
+    uint64_t dpid, retry_at;
     enum state state;
     struct buffer in, out;
-    struct host *hosts;
+    struct host *hosts; /* one more than there are: its neighbours are the first and the last packet-in outstanding */
     uint8_t *answered; /* per VLAN of the list: a correct answer has come */
 };
 
@@ -78,6 +78,26 @@ static void make_template(void)
     put16(ip + 24, frame_size - 38);
 }
 
+static void link_last(struct switch_ *s, uint32_t index)
+{
+    struct host *h = &s->hosts[index], *end = &s->hosts[n_hosts];
+    h->before = end->before;
+    h->after = n_hosts;
+    s->hosts[end->before].after = index;
+    end->before = index;
+    h->busy = 1;
+    s->outstanding++;
+}
+
+static void unlink_host(struct switch_ *s, uint32_t index)
+{
+    struct host *h = &s->hosts[index];
+    s->hosts[h->before].after = h->after;
+    s->hosts[h->after].before = h->before;
+    h->busy = 0;
+    s->outstanding--;
+}
+
 static void send_packet_in(struct switch_ *s, uint64_t now)
 {
     while (s->hosts[s->next_host].busy)
@@ -97,9 +117,7 @@ static void send_packet_in(struct switch_ *s, uint64_t now)
     src[5] = index;
     put16(p + frame_offset + 14, h->vlan);
     h->sent_at = now;
-    h->busy = 1;
-    if (!s->outstanding++)
-        s->last_progress = now;
+    link_last(s, index);
 }
 
 static void refill(struct switch_ *s, uint64_t now)
@@ -110,12 +128,13 @@ static void refill(struct switch_ *s, uint64_t now)
         send_packet_in(s, now);
 }
 
-static void give_up(struct switch_ *s)
+/* Those sent before that moment are lost. */
+static void give_up(struct switch_ *s, uint64_t before)
 {
-    count.lost += s->outstanding;
-    for (int i = 0; i < n_hosts; i++)
-        s->hosts[i].busy = 0;
-    s->outstanding = 0;
+    for (uint32_t first; (first = s->hosts[n_hosts].after) < (uint32_t)n_hosts && s->hosts[first].sent_at < before;) {
+        unlink_host(s, first);
+        count.lost++;
+    }
 }
 
 /* --- answers ---------------------------------------------------------------------------------------------- */
@@ -154,9 +173,7 @@ static void on_answer(struct switch_ *s, int vlan, const uint8_t *src, enum want
         count.late++;
         return;
     }
-    h->busy = 0;
-    s->outstanding--;
-    s->last_progress = now;
+    unlink_host(s, index);
     count.answers++;
     if (measuring && h->sent_at >= started && n_samples < MAX_SAMPLES) {
         uint64_t ticks = (now - h->sent_at) / 10;
@@ -294,7 +311,7 @@ static void send_error(struct switch_ *s, const uint8_t *m, int length, int type
     memcpy(p + 12, m, kept);
 }
 
-static void send_features(struct switch_ *s, uint32_t xid, uint64_t now)
+static void send_features(struct switch_ *s, uint32_t xid)
 {
     uint8_t *p = begin(s, FEATURES_REPLY, version == 1 ? 32 + 48 * n_ports : 32, xid);
     put64(p + 8, s->dpid);
@@ -308,7 +325,6 @@ static void send_features(struct switch_ *s, uint32_t xid, uint64_t now)
     }
     if (s->state != READY) {
         s->state = READY;
-        s->last_progress = now;
         n_ready++;
     }
 }
@@ -355,7 +371,7 @@ static void on_message(struct switch_ *s, const uint8_t *m, int length, uint64_t
     else if (type == ECHO_REQUEST)
         memcpy(begin(s, ECHO_REPLY, length, xid) + 8, m + 8, length - 8);
     else if (type == FEATURES_REQUEST)
-        send_features(s, xid, now);
+        send_features(s, xid);
     else if (type == GET_CONFIG_REQUEST)
         put16(begin(s, GET_CONFIG_REPLY, 12, xid) + 10, 0xffff);
     else if (type == BARRIER_REQUEST(version))
@@ -399,7 +415,7 @@ static void disconnect(struct switch_ *s, uint64_t now)
         count.disconnects++;
     if (s->state == READY)
         n_ready--;
-    give_up(s);
+    give_up(s, UINT64_MAX);
     s->fd = -1;
     s->state = OFF;
     s->in.start = s->in.end = s->out.start = s->out.end = 0;
@@ -463,15 +479,12 @@ static void housekeeping(uint64_t now)
         if (s->state == OFF && now >= s->retry_at) {
             dial(s, now);
         } else if (s->state == READY) {
-            if (s->outstanding && now > s->last_progress + stall_ns)
-                give_up(s);
-            if (!s->outstanding) {
-                refill(s, now);
-                if (flush(&s->out, s->fd) < 0)
-                    disconnect(s, now);
-                else
-                    arm(s, EPOLL_CTL_MOD);
-            }
+            give_up(s, now - stall_ns);
+            refill(s, now);
+            if (flush(&s->out, s->fd) < 0)
+                disconnect(s, now);
+            else
+                arm(s, EPOLL_CTL_MOD);
         }
     }
 }
@@ -623,6 +636,23 @@ static double percentile(double fraction)
     return n_samples ? samples[(uint64_t)((n_samples - 1) * fraction)] / 100.0 : 0;
 }
 
+/* What is still outstanding at the end of a run is answered late, or lost. */
+static void drain(void)
+{
+    uint64_t end = now_ns() + stall_ns;
+    int outstanding = 1;
+    recording = 0;
+    while (!stopping && outstanding && now_ns() < end) {
+        spin(now_ns() + 2000000);
+        outstanding = 0;
+        for (int i = 0; i < n_switches; i++)
+            outstanding += switches[i].outstanding;
+    }
+    for (int i = 0; i < n_switches; i++)
+        give_up(&switches[i], UINT64_MAX);
+    recording = 1;
+}
+
 static void measure(int last)
 {
     double cpu_before = 0, cpu_after = 0, peers_before = 0, peers_after = 0, memory = 0;
@@ -647,6 +677,10 @@ static void measure(int last)
         peers_after += cpu_of(peers[i]);
     double own = own_cpu() - own_before, used = cpu_after - cpu_before, peer = peers_after - peers_before;
     double others = machine_cpu() - machine_before - own - used - peer;
+    drain();
+    c.lost = count.lost;
+    c.cross = count.cross;
+    c.wild = count.wild;
     qsort(samples, n_samples, sizeof *samples, by_value);
     printf("{\"seconds\": %.3f, \"answers\": %llu, \"per_second\": %.0f, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, "
            "\"p999_us\": %.1f, \"max_us\": %.0f, ", elapsed, (unsigned long long)c.answers, c.answers / elapsed,
@@ -754,7 +788,8 @@ int main(int argc, char **argv)
         s->fd = -1;
         s->id = i + 1;
         s->dpid = first_dpid + i;
-        s->hosts = calloc(n_hosts, sizeof *s->hosts);
+        s->hosts = calloc(n_hosts + 1, sizeof *s->hosts);
+        s->hosts[n_hosts].before = s->hosts[n_hosts].after = n_hosts;
         s->answered = calloc(n_vlans, 1);
         for (int h = 0; h < n_hosts; h++)
             s->hosts[h].vlan = vlans[(h + s->id) % n_vlans];
