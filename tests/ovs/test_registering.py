@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
-from mininet_scenarios.frames import Wire, frame
-from mininet_scenarios.processes import WaitedTooLongError, run, wait_until
+from mininet_scenarios.processes import run, wait_until
 from mininet_scenarios.vmoc import command
 from tests.emulation import wire as of
 from tests.emulation.controller import Connection
-from tests.ovs.lab import NORTH, VMOC_ADDRESS, Lab, a_slice, address, established
+from tests.ovs.lab import NORTH, VMOC_ADDRESS, Lab, a_slice, established
+from tests.ovs.stream import Stream, lossless
 
 A, B = 101, 102
 ALICE, BOB, CAROL = (f"tcp:127.0.0.1:{NORTH + number}" for number in range(3))
 ONE, TWO, THREE = "br0p1", "br0p2", "br0p3"
 VERSIONS = pytest.mark.parametrize("version", [of.V10, of.V13], ids=["1.0", "1.3"])
-PACE = 0.01
-"""Seconds between two frames of steady traffic."""
 
 
 def vmoc(*words: str) -> str:
@@ -59,65 +55,6 @@ def slices_flows(lab: Lab, vlan: int) -> list[str]:
     return [flow for flow in lab.flows(vlan) if "hard_timeout=5, priority=0" not in flow or "actions=drop" not in flow]
 
 
-class Steady:
-    """Numbered frames from one port to another, one every ``PACE`` seconds, on wires of their own."""
-
-    def __init__(self, vlan: int, source: str, target: str) -> None:
-        self._vlan, self._ends = vlan, (source, target)
-        self._wires = Wire(source), Wire(target)
-        self._name = b"steady %s %d." % (source.encode(), vlan)
-        self._sent = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send)
-        self._thread.start()
-
-    def _send(self) -> None:
-        source, target = map(address, self._ends)
-        while not self._stop.wait(PACE):
-            self._wires[0].send(frame(target, source, self._name + b"%d;" % self._sent, vlan=self._vlan))
-            self._sent += 1
-
-    def heard(self) -> set[int]:
-        """The numbers of the frames that have arrived."""
-        found = (data.partition(self._name)[2] for data in self._wires[1].listen())
-        return {int(rest.partition(b";")[0]) for rest in found if rest}
-
-    def arrives(self) -> None:
-        """Wait until a frame arrives that is sent from now on."""
-        now = self._sent
-        wait_until(lambda: max(self.heard(), default=-1) > now, f"{self._name!r} to arrive")
-
-    def end(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def lost(self) -> int:
-        """End, and how many frames did not arrive."""
-        self.arrives()
-        self.end()
-        last = self._sent
-        with suppress(WaitedTooLongError):
-            wait_until(lambda: len(self.heard()) == last, "the last frames", timeout=3)
-        return last - len(self.heard())
-
-    def close(self) -> None:
-        self.end()
-        for wire in self._wires:
-            wire.close()
-
-
-@contextmanager
-def lossless(vlan: int, source: str, target: str) -> Iterator[Steady]:
-    """Not one frame is lost from one port to another meanwhile."""
-    steady = Steady(vlan, source, target)
-    try:
-        steady.arrives()
-        yield steady
-        assert steady.lost() == 0, f"frames of VLAN {vlan} were lost"
-    finally:
-        steady.close()
-
-
 @VERSIONS
 def test_a_slice_comes_and_goes_and_the_other_one_loses_nothing(lab: Lab, version: int) -> None:
     b = start(lab, version)
@@ -130,7 +67,7 @@ def test_a_slice_comes_and_goes_and_the_other_one_loses_nothing(lab: Lab, versio
         lab.unicast(A, ONE, TWO)
         lab.unicast(A, TWO, ONE)
         assert lab.flows(A)
-        traffic = Steady(A, ONE, TWO)
+        traffic = Stream(A, ONE, TWO)
         traffic.arrives()
         vmoc("slice", "unregister", "alice")
         a.expect_closed()
