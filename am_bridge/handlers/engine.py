@@ -64,10 +64,10 @@ class Engine:
     ) -> None:
         self.catalogue = catalogue
         self._journal = journal
-        self._backends = Backends(catalogue, backends or {})
+        self._factories = backends or {}
         self._clock = clock
         self._now = monotonic
-        self._world = World(self._backends, accept, self.on_host)
+        self._world = World(Backends(catalogue, self._factories), accept, self.on_host)
         self._queue = Queue(catalogue.workers, catalogue.queue, jitter)
         self._events = EventLog()
         self._listener = listener
@@ -87,6 +87,16 @@ class Engine:
             for record in records:
                 self._recover(record, covered=record.id in covered)
             self._timekeeper.start()
+
+    def use(self, catalogue: Catalogue) -> None:
+        """Another catalogue from now on. Operations keep what they were accepted with, to their end.
+
+        Raises ``ValueError`` for a back-end that nobody provides; then nothing changes.
+        """
+        world = replace(self._world, backends=Backends(catalogue, self._factories))
+        with self._changed:
+            self.catalogue, self._world = catalogue, world
+            self._apply(self._queue.resize(catalogue.workers, catalogue.queue, self._now()))
 
     def close(self, grace: float = 0.0) -> None:
         """Start nothing any more, give what runs ``grace`` seconds, then stop it.
@@ -216,7 +226,8 @@ class Engine:
         self._jobs[record.id] = job
         self._events.begin(record.id, int(self._clock()) << 20)
         if record.state is OperationState.RUNNING:
-            for each in self._backends.all() if config is None else [self._backends.make(config)]:
+            backends = self._world.backends
+            for each in backends.all() if config is None else [backends.make(config)]:
                 each.clean(record.id)
         if phase is None:
             job.record = replace(record, failure=failure)

@@ -258,6 +258,11 @@ class Queue:
         times += [entry.not_before for entry in self._entries.values() if entry.phase is Phase.BACKOFF]
         return min(times, default=None)
 
+    def resize(self, workers: int, capacity: int, now: float) -> list[Effect]:
+        """Other limits from now on; what runs and what waits stays, also when that is more than they allow."""
+        self._workers, self._capacity = workers, capacity
+        return self._start(now)
+
     def close(self) -> None:
         """Start nothing any more."""
         self._closed = True

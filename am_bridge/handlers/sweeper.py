@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from am_bridge.handlers.catalogue import UnsupportedError
 from am_bridge.handlers.decode import encode
 from am_bridge.handlers.journal import JournalError
 from am_bridge.handlers.operations import Request, Sliver
@@ -106,7 +107,7 @@ class Sweeper:
             if not fate.over:
                 self._act(one, Fate(f"its cards cannot be taken away: {error}"))
             return  # a network goes after what is on it
-        except (SpecError, JournalError) as error:
+        except (SpecError, UnsupportedError, JournalError) as error:
             _log.error("sliver %s cannot be swept: %s", one.key, error)
         else:
             if operation.requested_by != ACTOR.name:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from am_bridge.handlers.catalogue import Catalogue, UnsupportedError
 from am_bridge.handlers.catalogue_file import read_catalogue
 from am_bridge.handlers.handler import Verb
 from am_bridge.handlers.journal import JournalError, SqliteJournal
@@ -20,6 +22,7 @@ from vmoc.config import ConfigError, Settings
 from vmoc.daemon.errors import StartError
 from vmoc.events import Event, Kind
 from vmoc.ledger import SliceBook
+from vmoc.telemetry import logs
 
 _PHASES: Final = {
     Phase.QUEUED: "queued",
@@ -28,6 +31,7 @@ _PHASES: Final = {
     Phase.UNDO: "undoing",
     Phase.CHECK: "undoing",
 }
+_log: Final = logs.get("daemon")
 MEMORY: Final = ":memory:"
 GRACE: Final = 1.0
 """Seconds that runs get to end by themselves when the service stops; the next life takes up the rest."""
@@ -41,7 +45,7 @@ class Compute:
         self._report = report
         self.tally = Tally()
         try:
-            catalogue = read_catalogue(settings.handlers)
+            catalogue = self.read(settings)
         except ConfigError as error:
             raise StartError(str(error).splitlines(), 2) from error
         try:
@@ -57,6 +61,27 @@ class Compute:
         )
         book.use_occupants(lambda: occupants(self.processor.slivers))
         self._sweeper = Sweeper(self.processor, fate_of(book), [lambda slivers: follow_cards(book, slivers)])
+
+    @staticmethod
+    def read(settings: Settings) -> Catalogue:
+        """Raises ``ConfigError``."""
+        return read_catalogue(settings.handlers)
+
+    def use(self, catalogue: Catalogue) -> None:
+        """Another ``handlers.yaml`` from now on; what is under way keeps the old one. Blocks."""
+        if catalogue == self.processor.catalogue:
+            return
+        self.processor.use(catalogue)
+        _log.info("handlers.yaml was read again", types=len(catalogue.handlers), hosts=len(catalogue.hosts))
+        orphans: Counter[str] = Counter()
+        for one in self.processor.slivers():
+            try:
+                catalogue.find(one.spec.resource_type, one.spec.model)
+                catalogue.host(one.spec.host)
+            except UnsupportedError as error:
+                orphans[str(error)] += 1
+        for text, count in orphans.items():
+            _log.warning(f"nothing can be done about slivers but to forget them: {text}", slivers=count)
 
     def start(self) -> None:
         """Take up what an earlier life left. Raises ``StartError``."""

@@ -16,15 +16,16 @@ from vmoc.net.threads import in_thread
 from vmoc.registry import Conflict, Plan
 from vmoc.telemetry import logs
 
-LIVE: Final = frozenset({"slices", "limits", "default_controller", "vlans", "grpc_roles"})
+LIVE: Final = frozenset({"slices", "limits", "default_controller", "vlans", "grpc_roles", "handlers"})
 """Settings a reload applies; the others need a restart. (Limits arrive merged into the slices.)"""
 
 
 class Reloader:
     """Reads the file again when ``wanted`` is set.
 
-    ``change`` makes the file's slices those of the settings, or changes
-    nothing if they clash with others; it blocks, and is called from a thread.
+    ``change`` makes the file's slices and handlers those of the settings, or
+    changes nothing if they clash with others or raises ``ConfigError``; it
+    blocks, and is called from a thread.
     ``applied`` is called on the loop with what runs from now on.
     """
 

@@ -1,7 +1,7 @@
 """The running service: one event loop that owns the core, and everything around it.
 
 SIGTERM and SIGINT drain and end with 0 within ``DRAIN`` seconds (a second one
-ends at once), SIGHUP reloads the slices.
+ends at once), SIGHUP reloads the slices and the handlers.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Service:
         self.reloader = Reloader(
             settings,
             config_path,
-            change=self.slices.change,
+            change=self._change,
             applied=self._applied,
             report=self.events.record,
             bug=self._crashed,
@@ -215,6 +215,14 @@ class Service:
         except api.ListenError as exc:
             raise southbound.ListenError(str(exc)) from exc
         self._api = starting
+
+    def _change(self, settings: Settings) -> Plan:
+        """Slices and handlers of a file that was read again: both or neither. Blocks. Raises ``ConfigError``."""
+        catalogue = None if self._compute is None else self._compute.read(settings)
+        plan = self.slices.change(settings)
+        if catalogue is not None and not plan.conflicts:
+            self._compute.use(catalogue)
+        return plan
 
     def _condition(self) -> str:
         if self._stopping.is_set():

@@ -64,6 +64,7 @@ class ScriptedHandler:
         self.steps: dict[str, list[Step]] = {}
         self.calls: list[tuple[str, str]] = []
         self.specs: list[SliverSpec] = []
+        self.runs: list[Run] = []
         self.cleaned: list[str] = []
         self.running = 0
         self.most = 0
@@ -73,6 +74,7 @@ class ScriptedHandler:
         with self._lock:
             self.calls.append((verb, spec.sliver_id))
             self.specs.append(spec)
+            self.runs.append(run)
             self.running += 1
             self.most = max(self.most, self.running)
             step = self.steps[verb].pop(0) if self.steps.get(verb) else None

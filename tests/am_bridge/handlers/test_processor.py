@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from am_bridge.handlers.catalogue import UnsupportedError
-from am_bridge.handlers.handler import FailureKind, HandlerResult, SliverState
+from am_bridge.handlers.catalogue import Catalogue, UnsupportedError
+from am_bridge.handlers.handler import FailureKind, HandlerResult, Host, SliverState
 from am_bridge.handlers.journal import JournalError, SqliteJournal
 from am_bridge.handlers.operations import Answered, Operation, OperationState, Request, Sliver
 from am_bridge.handlers.processor import ClosedError, ExistsError, MissingError, Processor, StateError
-from am_bridge.handlers.queue import BusyError
+from am_bridge.handlers.queue import BusyError, Limits
 from am_bridge.handlers.spec import SliverKey, SpecError
-from tests.am_bridge.handlers.scripted import WAIT, Gate, ScriptedHandler, document, fail, processor
+from tests.am_bridge.handlers.scripted import WAIT, Gate, ScriptedHandler, catalogue, document, fail, processor
 
 KEY = SliverKey("alice", "vm1")
 READY = HandlerResult(SliverState.READY, instance="i-1")
@@ -367,3 +367,42 @@ def test_an_end_that_cannot_be_written_is_written_later(make: Make, handler: Scr
     journal.full = False
     one.close()
     assert not journal.unfinished() and journal.slivers()[0].state is SliverState.READY
+
+
+def test_another_catalogue_is_for_what_comes_and_not_for_what_is_under_way(
+    make: Make, handler: ScriptedHandler
+) -> None:
+    one = make(catalogue=catalogue(workers=1, attempts={"create": 1}))
+    gate = Gate(READY)
+    handler.steps = {"create": [gate]}
+    running, waiting = one.create(document("vm1")), one.create(document("vm2"))
+    assert gate.began.wait(WAIT)
+    old = one.catalogue
+    slower = replace(old.handlers["Scripted"], limits=Limits({"default": 99.0}, {}), backend="other")
+    with pytest.raises(ValueError, match="nobody provides the back-end other"):
+        one.use(replace(old, handlers={"Scripted": slower}))
+    assert one.catalogue is old
+    slower = replace(slower, backend="scripted", schema={}, actions=frozenset())
+    one.use(Catalogue({"Scripted": slower}, {"h3": Host("h3")}, workers=2, queue=2))
+    assert done(one, waiting).state is OperationState.SUCCEEDED, "the second worker is there at once"
+    gate.go.set()
+    assert done(one, running).state is OperationState.SUCCEEDED
+    assert handler.runs[0].host.name in old.hosts and handler.runs[1].host.name in old.hosts
+    assert {run.time_limit for run in handler.runs} == {30.0}, "both were accepted before"
+    done(one, one.create(document("vm3")))
+    assert (handler.runs[2].host.name, handler.runs[2].time_limit) == ("h3", 99.0)
+    with pytest.raises(UnsupportedError, match="it has none"):
+        one.action(SliverKey("alice", "vm3"), "reboot")
+
+
+def test_a_failed_create_is_undone_with_what_it_began_with(make: Make, handler: ScriptedHandler) -> None:
+    one = make()
+    gate = Gate(READY)
+    handler.steps = {"create": [gate]}
+    running = one.create(document("vm1", host="h2"))
+    assert gate.began.wait(WAIT)
+    one.use(Catalogue({}, {"h9": Host("h9")}))
+    one.cancel(running.id)
+    assert done(one, running).state is OperationState.CANCELLED
+    assert [run.host.name for run in handler.runs] == ["h2", "h2"] and handler.verbs() == ["create", "delete"]
+    assert one.slivers() == []

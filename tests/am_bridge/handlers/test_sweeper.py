@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -118,3 +119,17 @@ def test_it_looks_by_itself_and_when_woken(scene: Scene) -> None:
             scene.processor.wait(one.id, WAIT)
     scene.sweeper.close()
     assert scene.handler.verbs() == ["create", "delete"]
+
+
+def test_one_whose_type_is_no_longer_there_does_not_keep_others_from_being_swept(scene: Scene) -> None:
+    scene.create()
+    scene.processor.wait(scene.processor.create(document("vm2")).id, WAIT)
+    full = scene.processor.catalogue
+    config = full.handlers["Scripted"]
+    scene.processor.use(replace(full, handlers={"Scripted-other": config}))
+    scene.fate = Fate("its slice is gone")
+    assert scene.sweep() == [] and scene.seen == [2], "it came to the end"
+    scene.processor.use(full)
+    assert scene.sweep() == [], "a failure, which is tried again later"
+    scene.now += PAUSE + 1
+    assert scene.sweep() == ["delete", "delete"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from vmoc.config import Settings
 from vmoc.daemon.compute import Compute, journal_path
@@ -123,3 +124,18 @@ def test_a_journal_that_cannot_be_opened_keeps_it_from_starting(scene: Scene) ->
     (scene.folder / "vmoc-slivers.db").write_text("this is not a database, and long enough to be taken for one" * 20)
     with pytest.raises(StartError, match=r"vmoc-slivers\.db cannot be opened"):
         scene.start()
+
+
+def test_another_handlers_file_is_used_and_what_it_orphans_is_named(scene: Scene) -> None:
+    scene.create("vm1")
+    path = scene.folder / "handlers.yaml"
+    settings = Settings(handlers=path)
+    before = scene.compute.processor.catalogue
+    scene.compute.use(scene.compute.read(settings))
+    assert scene.compute.processor.catalogue is before, "nothing has changed"
+    path.write_text("handlers: {other: {backend: noop}}\n")
+    with capture_logs() as logged:
+        scene.compute.use(scene.compute.read(settings))
+    assert set(scene.compute.processor.catalogue.handlers) == {"other"}
+    (warning,) = [one for one in logged if one["log_level"] == "warning"]
+    assert "no handler makes noop; handlers.yaml has other" in warning["event"] and warning["slivers"] == 1

@@ -23,7 +23,7 @@ from tests.emulation.waiting import wait_until
 from tests.vmoc.net.stage import Authority
 from vmoc.model import Origin, Segment, Slice
 from vmoc.store import SqliteStore, StoredSlice
-from vmoc.v1 import server_pb2, server_pb2_grpc
+from vmoc.v1 import server_pb2, server_pb2_grpc, slivers_pb2, slivers_pb2_grpc
 
 PROGRAM = [sys.executable, "-c", "import sys; from vmoc.cli import main; sys.exit(main())"]
 HELLO = bytes.fromhex("0400000800000001")
@@ -265,6 +265,35 @@ def test_a_reload_applies_the_difference_and_survives_mistakes(start: Start) -> 
     assert "vmoc_slices 1.0" in text
     assert 'vmoc_config_reloads_total{result="applied"} 1.0' in text
     assert 'vmoc_config_reloads_total{result="rejected"} 1.0' in text
+
+
+def test_a_reload_reads_the_handlers_too_and_takes_up_all_or_nothing(start: Start, tmp_path: Path) -> None:
+    state, handlers = tmp_path / "vmoc.db", tmp_path / "handlers.yaml"
+    store = SqliteStore(str(state))
+    store.commit([StoredSlice(Slice("stored", (Segment(101),), origin=Origin.API), 1.0, 1.0, 1)], [], generation=1)
+    store.close()
+    handlers.write_text("handlers: {first: {backend: noop}}\n")
+    run = start(handlers={"config": str(handlers)}, state={"path": str(state)})
+    run.ready()
+    handlers.write_text("handlers: {second: {backend: noop}}\n")
+    run.process.send_signal(signal.SIGHUP)
+    assert run.wait_for("handlers.yaml was read again")["types"] == 1
+
+    handlers.write_text("handlers: {third: {backend: magic}}\n")
+    run.write(slices=[{"id": "fine", "segments": [{"vlan": 102}]}])
+    run.process.send_signal(signal.SIGHUP)
+    assert "must be one of ansible, l2bridge, noop" in run.wait_for("handlers.yaml:1:")["event"]
+    run.wait_for("configuration rejected")
+    assert "vmoc_slices 1.0" in run.get("/metrics")[1], "the slices that came with it are not taken up"
+
+    handlers.write_text("handlers: {third: {backend: noop}}\n")
+    run.write(slices=NEEDY)
+    run.process.send_signal(signal.SIGHUP)
+    assert "(slice stored)" in run.wait_for("configuration rejected", 2)["event"]
+    with grpc.insecure_channel(run.wait_for("the API is at ")["address"]) as channel:
+        stub = slivers_pb2_grpc.SliverServiceStub(channel)
+        found = stub.ListHandlers(slivers_pb2.ListHandlersRequest(), timeout=10).handlers
+    assert [one.resource_type for one in found] == ["second"], "nor the handlers that came with a clash"
 
 
 def test_several_listeners_with_vlans_and_tls(start: Start, authority: Authority) -> None:
