@@ -33,7 +33,7 @@ SOURCES := vmoc tests $(wildcard am_bridge bench fuzz mininet_scenarios)
 PROTOS  := $(shell find proto -name '*.proto')
 PROTO   := build/.proto
 FAST    := not ovs and not mininet
-SERIAL  := ovs or mininet
+ROOT    := ovs or mininet
 UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 
 .PHONY: help demo demo-rack scenarios test test-fast test-unit test-ovs coverage lint format bench soak fuzz run proto setup clean switch-tools machine-tools compiler
@@ -59,7 +59,7 @@ test-unit: $(READY) proto compiler ## every test that needs no root
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(AGAIN) -m '$(FAST)' $(PYTEST)
 
 test-ovs: $(READY) proto switch-tools machine-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
-	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(AGAIN) -p no:cacheprovider -m '$(SERIAL)' $(PYTEST)
+	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(AGAIN) -p no:cacheprovider -m '$(ROOT)' $(PYTEST)
 
 coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
 	$(BIN)/python scripts/coverage

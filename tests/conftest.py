@@ -35,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in PRIVILEGED:
             if item.get_closest_marker(mark) and (reason := _why_not(mark)):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    # The long ones first: the last to end should be short.
+    items.sort(key=lambda item: not (item.get_closest_marker("slow") and item.get_closest_marker("ovs")))
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def script(text: str) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_tutorial_works_as_written(namespace: None, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "tutorial.md").read_text()
