@@ -1,22 +1,17 @@
-"""``python -m bench``: packet-in to flow-mod through a running VMOC, and what a flow-mod costs among many others."""
+"""``python -m bench``: round trips from packet-in to flow-mod through a running VMOC."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from bench import load, machine, report, tools
 
-from bench import load, machine, scale, tools
-
-CASES = [(1, "throughput"), (16, "throughput"), (1, "latency")]
+CASES = [(1, "throughput"), (16, "throughput"), (1, "latency"), (16, "latency")]
 
 
 def _arguments() -> argparse.Namespace:
@@ -47,35 +42,6 @@ def _plan(arguments: argparse.Namespace) -> load.Plan:
     return load.Plan(**(vars(plan) | {name: value for name, value in changes.items() if value is not None}))
 
 
-def _short(value: float | None, pattern: str = "{:,.0f}") -> str:
-    return "" if value is None else pattern.format(value).replace(",", " ")
-
-
-def _table(results: list[load.Result]) -> Table:
-    table = Table(title="round trips from packet-in to flow-mod; CPU and memory are VMOC's", title_justify="left")
-    table.add_column("OpenFlow")
-    table.add_column("what")
-    table.add_column("placement")
-    for name in ("workers", "switches", "trips/s", "p50 us", "p99 us", "CPU us/trip", "memory MB", "lost", "cross"):
-        table.add_column(name, justify="right")
-    for r in results:
-        table.add_row(
-            r.version,
-            r.title,
-            r.placement,
-            str(r.workers or ""),
-            str(r.switches),
-            _short(r.per_second),
-            _short(r.p50_us),
-            _short(r.p99_us),
-            _short(r.cpu_us, "{:.1f}"),
-            _short(r.resident_mb),
-            str(r.lost),
-            str(r.cross),
-        )
-    return table
-
-
 def _remarks(results: list[load.Result]) -> list[str]:
     remarks = []
     for r in results:
@@ -84,20 +50,14 @@ def _remarks(results: list[load.Result]) -> list[str]:
                             ("disconnects", r.disconnects)):  # fmt: skip
             if value:
                 remarks.append(f"{where}: {value} {name}")
-    disturbed = [r.other_cpu for r in results if r.other_cpu > load.DISTURBED]
-    if disturbed:
-        remarks.append(
-            f"other programs used up to {max(disturbed):.1f} CPUs during {len(disturbed)} of {len(results)} lines:"
-            " measure again on a quiet machine before you believe the figures"
-        )
-    return remarks
+    return [*remarks, *filter(None, [report.disturbance(results)])]
 
 
 def main() -> int:
     """Exit status: 0 measured; 1 could not measure, or an answer crossed VLANs."""
     arguments = _arguments()
     plan = _plan(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    console = report.console()
     facts = machine.describe()
     console.print("  ".join(f"{name}: {value}" for name, value in facts.items()))
     results: list[load.Result] = []
@@ -109,7 +69,7 @@ def main() -> int:
         console.print(
             f"[{seconds:5.1f} s] OpenFlow {result.version}, {result.title}, {result.switches} switch(es),"
             f" {result.workers or 'no'} worker(s), {result.placement}:"
-            f" {_short(result.per_second)} round trips/s, p50 {result.p50_us:.0f} us,"
+            f" {report.number(result.per_second)} round trips/s, p50 {result.p50_us:.0f} us,"
             f" p99 {result.p99_us:.0f} us",
             markup=False,
         )
@@ -123,21 +83,17 @@ def main() -> int:
             for workers in plan.workers:
                 load.through(plan, version, None, workers, CASES, patience, done)
                 load.through(plan, version, min(os.sched_getaffinity(0)), workers, [(1, "latency")], patience, done)
-        costs = scale.run(0.3 if arguments.quick else 2, plan.versions)
     except tools.ToolError as error:
         console.print(str(error), markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("interrupted")
         return 1
-    console.print(_table(results))
-    console.print(scale.table(costs))
+    console.print(load.table(results))
     for remark in _remarks(results):
         console.print(f"note: {remark}", markup=False)
     if arguments.json:
-        everything = {"machine": facts, "plan": vars(plan), "results": [r.as_dict() for r in results]}
-        everything["scale"] = [asdict(cost) for cost in costs]
-        arguments.json.write_text(json.dumps(everything, indent=1) + "\n")
+        report.write(arguments.json, machine=facts, plan=vars(plan), lines=[r.as_dict() for r in results])
     if crossed := sum(r.cross for r in results):
         console.print(f"FAILED: {crossed} answers or packet-ins crossed VLANs")
         return 1

@@ -41,6 +41,8 @@ class Line:
     per_second: float
     lost: int
     cross: int
+    other_cpu: float
+    """CPUs that other programs used meanwhile, at the most."""
 
     def held(self, alone: Line) -> bool:
         """Whether it is as fair as it is meant to be."""
@@ -52,22 +54,22 @@ class Line:
 
 
 @contextmanager
-def _beside(kind: str) -> Iterator[int]:
-    """The port of the loud slice's controller."""
+def _beside(kind: str) -> Iterator[tuple[int, int]]:
+    """The port and the process of the loud slice's controller."""
     if kind in ("alone", "packet-ins"):
         with tools.Controllers([str(LOUD)]) as controllers:
-            yield controllers.ports[0]
+            yield controllers.ports[0], controllers.pid
     else:
         noisy = noise.Controller(kind)
         try:
-            yield noisy.port
+            yield noisy.port, noisy.pid
         finally:
             noisy.kill()
 
 
 def measure(version: str, kind: str, seconds: float, runs: int, *, unlimited: bool = False) -> Line:
     """One line: a VMOC, one switch, both slices. Raises ``ToolError``."""
-    with tools.Controllers([str(QUIET)]) as own, _beside(kind) as loud:
+    with tools.Controllers([str(QUIET)]) as own, _beside(kind) as (loud, noisy):
         slices = [
             a_slice("quiet", [QUIET], own.ports[0]),
             a_slice("loud", [LOUD], loud, limits=UNLIMITED if unlimited else {}),
@@ -79,6 +81,7 @@ def measure(version: str, kind: str, seconds: float, runs: int, *, unlimited: bo
                 "seconds": seconds,
                 "runs": runs,
                 "measured": family(vmoc.pid),
+                "load": [own.pid, noisy],
                 "noise": (LOUD, PACKET_INS) if kind == "packet-ins" else None,
             }
             paced = tools.switches(vmoc.port, rate=PACED, **common)
@@ -96,6 +99,7 @@ def measure(version: str, kind: str, seconds: float, runs: int, *, unlimited: bo
         median(full, "per_second"),
         sum(run["lost"] for run in both),
         sum(run["cross"] for run in both) + paced["early_cross"] + full["early_cross"],
+        max(run["other_cpu"] for run in both),
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+from rich.table import Table
+
 from bench import tools
+from bench.report import DISTURBED, number
 from bench.scene import VLANS, family, running, two_slices
 
 
@@ -31,9 +34,6 @@ class Plan:
     patience: float = 0.0
     """Seconds in all to spend on repeating lines during which other programs were busy."""
 
-
-DISTURBED = 0.2
-"""CPUs that other programs may use before a line counts as disturbed."""
 
 QUICK = Plan(seconds=1.5, runs=2, warm_up=0.5, direct_seconds=0.7)
 
@@ -64,6 +64,22 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
         return asdict(self)
+
+
+def table(results: Sequence[Result]) -> Table:
+    """For people."""
+    shown = Table(title="round trips from packet-in to flow-mod; CPU and memory are VMOC's", title_justify="left")
+    for name in ("OpenFlow", "what", "placement"):
+        shown.add_column(name)
+    for name in ("workers", "switches", "trips/s", "p50 us", "p99 us", "CPU us/trip", "memory MB", "lost", "cross"):
+        shown.add_column(name, justify="right")
+    for r in results:
+        shown.add_row(
+            *(r.version, r.title, r.placement, str(r.workers or ""), str(r.switches)),
+            *map(number, (r.per_second, r.p50_us, r.p99_us)),
+            *(number(r.cpu_us, 1), number(r.resident_mb), str(r.lost), str(r.cross)),
+        )
+    return shown
 
 
 def _result(title: str, placement: str, report: dict[str, Any], foreign: int, *, workers: int = 0) -> Result:

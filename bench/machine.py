@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def describe() -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "vmoc": _version(),
         "revision": _revision(),
+        "date": time.strftime("%Y-%m-%d"),
         "load_1min": round(os.getloadavg()[0], 2),
     }
 

@@ -115,6 +115,7 @@ class Controller:
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
+        self.pid = self._process.pid
 
     def kill(self) -> None:
         """End it at once."""

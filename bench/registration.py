@@ -36,6 +36,8 @@ CONNECTIONS = 4000
 LOAD_DPID = 1
 FIRST_VLAN = 200
 FIRST_DPID = 0x1000
+LOADED = f"{report.number(SWITCHES * PER_SWITCH)} segments in batches of {BATCH} under load"
+PRESENT = f"{LOADED}, on {SWITCHES} switches that are there"
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,7 @@ def loaded(folder: Path, seconds: float, rate: float, *, present: bool = False) 
         caller.close()
     if busy["cross"] or quiet["cross"]:
         raise tools.ToolError("packet-ins or answers crossed VLANs: isolation is broken.")
-    where = f"on {SWITCHES} switches that are there" if present else "under load"
-    yield Figure(f"{len(slices):,} segments in batches of {BATCH}, {where}".replace(",", " "), sum(times), "s", most=10)
+    yield Figure(PRESENT if present else LOADED, sum(times), "s", most=10)
     full = times[: len(slices) // BATCH]
     yield Figure("last batch over first batch", full[-1] / full[0], "x", most=1.5)
     yield Figure("slowest batch", max(times), "s")

@@ -17,6 +17,8 @@ from rich.table import Table
 from bench import machine, tools
 
 VERSIONS = ("1.0", "1.3")
+DISTURBED = 0.2
+"""CPUs that other programs may use before a line counts as disturbed."""
 Line = TypeVar("Line")
 
 
@@ -67,9 +69,22 @@ def measured(
         out.print("interrupted")
         return None
     out.print(table(lines))
+    if remark := disturbance(lines):
+        out.print(f"note: {remark}", markup=False)
     if file:
         write(file, machine=facts, lines=[asdict(line) for line in lines])  # type: ignore[call-overload]
     return lines
+
+
+def disturbance(lines: Sequence[Any]) -> str | None:
+    """A sentence when other programs were busy meanwhile (``other_cpu`` of a line: how many CPUs they used)."""
+    used = [line.other_cpu for line in lines if getattr(line, "other_cpu", 0) > DISTURBED]
+    if not used:
+        return None
+    return (
+        f"other programs used up to {max(used):.1f} CPUs during {len(used)} of {len(lines)} lines:"
+        " measure again on a quiet machine before you believe the figures"
+    )
 
 
 def write(file: Path, **everything: Any) -> None:

@@ -66,6 +66,8 @@ class Line:
     ready: float
     lost: int
     cross: int
+    other_cpu: float
+    """CPUs that other programs used meanwhile, at the most."""
 
 
 def share(vlans: int, slices: int) -> list[list[int]]:
@@ -132,6 +134,7 @@ def measure(case: Case, version: str, seconds: float, runs: int) -> Line:
         round(ready, 1),
         sum(run["lost"] for run in found),
         sum(run["cross"] for run in found) + report["early_cross"] + controllers.counters["foreign"],
+        max(run["other_cpu"] for run in found),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import journal, micro, scale
+from bench import flow_statistics, journal, micro, scale
 from tests.emulation import wire as of
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +52,14 @@ def test_what_a_line_of_flows_and_slices_measures(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.3"])
+def test_the_cost_of_flow_statistics(version: str) -> None:
+    """More than one reply, and every flow is told of: the tool looks itself."""
+    few, many = flow_statistics.run(0, (version,), (10, 1000))
+    assert (few.entries, many.entries) == (10, 1000)
+    assert 0 < few.whole_ms < many.whole_ms and many.per_entry_us > 0
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.3"])
 def test_the_cost_of_the_journal(version: str) -> None:
     """Each way has the journal it should have, and every flow-mod reached the switch: the tool looks itself."""
     cost = journal.run(0, version)
@@ -68,12 +76,11 @@ def test_the_benchmark_end_to_end(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(file.read_text())
-    through = [r for r in found["results"] if r["cpu_us"] is not None]
+    through = [r for r in found["lines"] if r["cpu_us"] is not None]
     assert [(r["switches"], r["mode"]) for r in through] == [
-        (1, "throughput"), (16, "throughput"), (1, "latency"), (1, "latency"),
+        (1, "throughput"), (16, "throughput"), (1, "latency"), (16, "latency"), (1, "latency"),
     ]  # fmt: skip
     for result in through:
         assert result["per_second"] > 100 and result["resident_mb"] > 1
         assert result["cross"] == result["wild"] == result["silent"] == 0
     assert "trips/s" in done.stdout
-    assert [(c["entries"], c["slices"]) for c in found["scale"]] == list(scale.POINTS)
