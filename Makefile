@@ -74,8 +74,8 @@ format: $(READY) ## let ruff format and repair what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY) proto compiler ## throughput, latency, CPU and memory; the figures of docs/performance.md
-	$(BIN)/python -m bench $(BENCH)
+bench: $(READY) proto compiler ## throughput, latency, CPU, memory, fairness, growth: tables, JSON, plots (25 minutes)
+	$(BIN)/python -m bench.suite $(BENCH)
 
 soak: $(READY) proto compiler ## half an hour of everything at once: no leak, no lost answer; SOAK="--seconds 600"
 	$(BIN)/python -m bench.soak $(SOAK)

@@ -41,8 +41,8 @@ class Line:
     per_second: float
     lost: int
     cross: int
-    other_cpu: float
-    """CPUs that other programs used meanwhile, at the most."""
+    other_cpu: float | None
+    """CPUs that other programs used meanwhile, at the most; None: not known."""
 
     def held(self, alone: Line) -> bool:
         """Whether it is as fair as it is meant to be."""

@@ -78,7 +78,7 @@ def measured(
 
 def disturbance(lines: Sequence[Any]) -> str | None:
     """A sentence when other programs were busy meanwhile (``other_cpu`` of a line: how many CPUs they used)."""
-    used = [line.other_cpu for line in lines if getattr(line, "other_cpu", 0) > DISTURBED]
+    used = [line.other_cpu for line in lines if (getattr(line, "other_cpu", None) or 0) > DISTURBED]
     if not used:
         return None
     return (

@@ -66,8 +66,8 @@ class Line:
     ready: float
     lost: int
     cross: int
-    other_cpu: float
-    """CPUs that other programs used meanwhile, at the most."""
+    other_cpu: float | None
+    """CPUs that other programs used meanwhile, at the most; None: not known."""
 
 
 def share(vlans: int, slices: int) -> list[list[int]]:

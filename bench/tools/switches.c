@@ -128,12 +128,12 @@ static void refill(struct switch_ *s, uint64_t now)
         send_packet_in(s, now);
 }
 
-/* Those sent before that moment are lost. */
+/* Those sent before that moment are lost; of a run, those that were sent in it. */
 static void give_up(struct switch_ *s, uint64_t before)
 {
     for (uint32_t first; (first = s->hosts[n_hosts].after) < (uint32_t)n_hosts && s->hosts[first].sent_at < before;) {
         unlink_host(s, first);
-        count.lost++;
+        count.lost += s->hosts[first].sent_at >= started;
     }
 }
 

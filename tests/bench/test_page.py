@@ -42,6 +42,24 @@ MACHINE = {
 }
 
 
+def test_the_page_shows_the_figures_that_lie_beside_it() -> None:
+    text = page.PAGE.read_text()
+    assert page.render(text, figures.read(page.FIGURES)) == text, "run: python -m bench.page"
+
+
+def test_every_kind_of_figures_has_a_table_there() -> None:
+    places = {found[2] for found in page.PLACE.finditer(page.PAGE.read_text())}
+    assert places == {*figures.KINDS, "flowvisor"}
+    assert {name.partition("-")[0] for name in suite.PARTS} == set(figures.KINDS)
+
+
+def test_every_plot_is_there_and_shown() -> None:
+    text = page.PAGE.read_text()
+    for name in plots.PLOTS:
+        assert f"(performance/{name}.svg)" in text
+        assert (page.FIGURES / f"{name}.svg").read_text().rstrip().endswith("</svg>")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Figures of a spread load over 2 VLANs, where 4000 virtual datapaths cost an eighth of the trips."""

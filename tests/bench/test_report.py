@@ -1,0 +1,59 @@
+"""How benchmarks are asked and answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from rich.table import Table
+
+from bench import fairness, flow_statistics, journal, micro, registration, report, scale, spread, tools
+
+
+@dataclass(frozen=True)
+class Line:
+    what: str
+    other_cpu: float
+
+
+def table(lines: Sequence[Line]) -> Table:
+    shown = Table("what")
+    for line in lines:
+        shown.add_row(line.what)
+    return shown
+
+
+@pytest.mark.parametrize(
+    "module", [fairness, flow_statistics, journal, micro, registration, scale, spread], ids=lambda m: m.__name__
+)
+def test_a_command_is_named_and_described_by_its_docstring(module: ModuleType) -> None:
+    parser = report.parser(module.__doc__, seconds=2.0, runs=3, versions=True)
+    assert parser.prog == f"python -m {module.__name__}" and parser.description
+    options = parser.parse_args(["--version", "1.3"])
+    assert (options.seconds, options.runs, options.json) == (2.0, 3, None)
+    assert report.versions(options) == ("1.3",) and report.versions(parser.parse_args([])) == report.VERSIONS
+
+
+def test_what_is_measured_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "there" / "figures.json"
+    lines = report.measured(lambda: [Line("tea", 0.1), Line("rum", 0.7)], table, file)
+    assert lines is not None and [line.what for line in lines] == ["tea", "rum"]
+    found = json.loads(file.read_text())
+    assert found["lines"] == [{"what": "tea", "other_cpu": 0.1}, {"what": "rum", "other_cpu": 0.7}]
+    assert found["machine"]["cpus"] >= 1 and found["machine"]["date"]
+    said = capsys.readouterr().out
+    assert "tea" in said and "up to 0.7 CPUs during 1 of 2 lines" in said
+
+
+def test_what_cannot_be_measured_is_a_sentence_and_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def measure() -> Iterator[Line]:
+        yield Line("tea", 0.0)
+        raise tools.ToolError("There is no rum.")
+
+    assert report.measured(measure, table, tmp_path / "figures.json") is None
+    assert "There is no rum." in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
