@@ -24,7 +24,7 @@ from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_c
 from os_ken.lib import hub
 
 from vmoc.apps.loop_guard import LoopGuard
-from vmoc.apps.mac_table import UNTAGGED, MacTable, Station, vlan_of
+from vmoc.apps.mac_table import UNTAGGED, MacTable, Station
 from vmoc.model import format_dpid
 
 LOG = logging.getLogger(__name__)
@@ -54,8 +54,6 @@ class _State:
 
     number: int
     table: MacTable = field(default_factory=MacTable)
-    vlan: int | None = None
-    """The tag its frames have (``UNTAGGED``: none), once one was seen."""
     errors: int = 0
 
 
@@ -115,8 +113,6 @@ class LearningSwitch(OSKenApp):
             return
         in_port = message.in_port if datapath.ofproto.OFP_VERSION == _OF10 else message.match["in_port"]
         now = time.monotonic()
-        if state.vlan is None:
-            state.vlan = vlan_of(message.data)
         if self._guard.ends(state.number, in_port, message.data, now):
             self._free(message, in_port)
             return
@@ -171,14 +167,15 @@ class LearningSwitch(OSKenApp):
     @set_ev_cls(EventTick)
     def tick_handler(self, _: EventTick) -> None:
         """Probe where a loop was noticed, and block what closes it."""
-        due, changed = self._guard.tick(time.monotonic())
+        now = time.monotonic()
+        due, changed = self._guard.tick(now)
         self._learn_anew(changed)
-        for number in due:
+        for number, vlan in due:
             datapath = self._by_number[number]
-            vlan = self._states[datapath].vlan
             for port in datapath.ports.values():
-                if vlan is not None and _carries(datapath, port):
-                    frame = self._guard.probe(number, port.port_no, bytes.fromhex(port.hw_addr.replace(":", "")), vlan)
+                if _carries(datapath, port):
+                    hw_addr = bytes.fromhex(port.hw_addr.replace(":", ""))
+                    frame = self._guard.probe(number, port.port_no, hw_addr, vlan, now)
                     output = [datapath.ofproto_parser.OFPActionOutput(port.port_no)]
                     self._packet_out(datapath, _NO_BUFFER, _nowhere(datapath), output, frame)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 UNTAGGED: Final = -1
+FORGETS: Final = 4
+"""Stations that one frame can make too old: each costs flow-mods, and other slices' frames wait for those."""
 
 _TPIDS: Final = (0x8100, 0x88A8)
 _LLDP: Final = 0x88CC
@@ -81,8 +83,8 @@ class MacTable:
         stale = self._learn(source, in_port, now)
         if destination.mac[0] & 1:
             return Verdict(stale)
-        port = self.port_of(destination)
-        if port is None:
+        port, heard = self._where.get(destination, (None, now))
+        if port is None or now - heard > self._age:
             return Verdict(stale)
         # A destination behind the ingress port gets a flow too, one that drops: its segment has the frame already.
         return Verdict(stale, (source, destination), port, drop=port == in_port)
@@ -92,7 +94,7 @@ class MacTable:
         known = self._where.pop(station, None)
         if known is not None and known[0] != port:
             stale.append(station)
-        while self._where:
+        for _ in range(min(FORGETS, len(self._where))):
             oldest, (_, heard) = next(iter(self._where.items()))
             if len(self._where) < self._capacity and now - heard <= self._age:
                 break
@@ -100,12 +102,6 @@ class MacTable:
             stale.append(oldest)
         self._where[station] = (port, now)
         return tuple(stale)
-
-
-def vlan_of(data: bytes) -> int | None:
-    """The VLAN of a frame's outer tag, ``UNTAGGED`` without one, None if the frame has no full header."""
-    parsed = _addresses(data)
-    return None if parsed is None else parsed[0].vlan
 
 
 def _addresses(data: bytes) -> tuple[Station, Station] | None:

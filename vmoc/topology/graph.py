@@ -112,9 +112,20 @@ class Topology:
         self._remove(old)
         return old
 
-    def links(self) -> tuple[Link, ...]:
-        """Every link, sorted."""
-        return tuple(sorted(_link(source, target, data) for source, target, data in self._graph.edges(data=True)))
+    def links(self, among: Iterable[int] | None = None) -> tuple[Link, ...]:
+        """Every link, or those that start at ``among`` these switches; sorted."""
+        edges = self._graph.edges(among, data=True)
+        return tuple(sorted(_link(source, target, data) for source, target, data in edges))
+
+    def part(self, dpid: int) -> frozenset[int]:
+        """The switches that links connect with one, whichever way they go; itself too, if it is there."""
+        found, todo = set(), [dpid] if dpid in self._graph else []
+        while todo:
+            at = todo.pop()
+            if at not in found:
+                found.add(at)
+                todo += [*self._graph.successors(at), *self._graph.predecessors(at)]
+        return frozenset(found)
 
     def snapshot(self) -> nx.MultiDiGraph[int]:
         """A copy nobody can change, for other threads and for printing."""

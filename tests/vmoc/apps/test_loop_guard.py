@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from typing import Any
 
-from vmoc.apps.loop_guard import GROUP, INTERVAL, LIFETIME, MEMORY, LoopGuard, Repeats
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vmoc.apps.loop_guard import FRESH, GROUP, INTERVAL, LIFETIME, MEMORY, LoopGuard, Repeats
 from vmoc.apps.mac_table import UNTAGGED
-from vmoc.topology import PortRef
+from vmoc.topology import Link, PortRef
+from vmoc.topology.spanning import blocked_ports
 
 VLAN = 101
 MAC = bytes.fromhex("0e0000000001")
@@ -16,8 +23,10 @@ SHOUT = b"\xff" * 6 + MAC + b"\x08\x06" + bytes(46)
 class Network:
     """Switches that flood as the learning switch does, joined by cables; every other port is a host's."""
 
-    def __init__(self, ports: dict[int, int], *cables: tuple[tuple[int, int], tuple[int, int]]) -> None:
-        self.guard = LoopGuard()
+    def __init__(
+        self, ports: dict[int, int], *cables: tuple[tuple[int, int], tuple[int, int]], among: Network | None = None
+    ) -> None:
+        self.guard = LoopGuard() if among is None else among.guard
         self.now = 100.0
         self.ports = ports
         self.cables: dict[tuple[int, int], tuple[int, int]] = {}
@@ -54,11 +63,11 @@ class Network:
             self.now += 0.5
             due, concerned = self.guard.tick(self.now)
             changed |= concerned
-            for number in due:
+            for number, vlan in due:
                 for port in range(1, self.ports[number] + 1):
                     there = self.cables.get((number, port))
                     if there:
-                        assert self.guard.ends(*there, self.guard.probe(number, port, MAC, VLAN), self.now)
+                        assert self.guard.ends(*there, self.guard.probe(number, port, MAC, vlan, self.now), self.now)
         return changed
 
     @property
@@ -71,9 +80,9 @@ class Network:
         return sorted(set(every) - set(self.cables))
 
 
-def ring() -> Network:
-    cables = [((number, 2), (number % 4 + 1, 1)) for number in range(1, 5)]
-    return Network(dict.fromkeys(range(1, 5), 3), *cables)
+def ring(first: int = 1, among: Network | None = None) -> Network:
+    cables = [((first + step, 2), (first + (step + 1) % 4, 1)) for step in range(4)]
+    return Network(dict.fromkeys(range(first, first + 4), 3), *cables, among=among)
 
 
 def test_a_frame_that_comes_back_by_another_port_is_a_copy() -> None:
@@ -170,7 +179,7 @@ def test_probing_ends_where_nobody_is_heard() -> None:
     network = Network({1: 3})
     network.shout(1, 1)
     network.shout(1, 2)  # as if it had moved
-    assert network.guard.tick(network.now + 0.5)[0] == [1]
+    assert network.guard.tick(network.now + 0.5)[0] == [(1, UNTAGGED)]
     network.now += LIFETIME + 1
     assert network.guard.tick(network.now) == ([], frozenset())
     assert network.guard.tick(network.now + INTERVAL) == ([], frozenset())
@@ -178,14 +187,14 @@ def test_probing_ends_where_nobody_is_heard() -> None:
 
 def test_probes_are_tagged_as_the_slice_is() -> None:
     guard = LoopGuard()
-    tagged, plain = guard.probe(1, 2, MAC, VLAN), guard.probe(1, 2, MAC, UNTAGGED)
+    tagged, plain = guard.probe(1, 2, MAC, VLAN, 1.0), guard.probe(1, 2, MAC, UNTAGGED, 1.0)
     assert tagged[:18] == GROUP + MAC + bytes.fromhex("8100006588cc")
-    assert plain == tagged[:12] + tagged[16:]
+    assert plain[:14] == GROUP + MAC + bytes.fromhex("88cc") and len(plain) == len(tagged) - 4
 
 
 def test_nobody_else_can_make_one() -> None:
     network = Network({1: 2, 2: 2})
-    forged = LoopGuard().probe(1, 1, MAC, VLAN)
+    forged = LoopGuard().probe(1, 1, MAC, VLAN, network.now)
     assert network.guard.ends(2, 1, forged, network.now), "it goes no further"
     assert network.guard.tick(network.now) == ([], frozenset())
     for cut in range(len(forged)):
@@ -193,9 +202,101 @@ def test_nobody_else_can_make_one() -> None:
     assert network.blocked == set()
 
 
+# ---- what a host can send --------------------------------------------------------------------------------------------
+
+
+def test_a_probe_said_again_later_is_a_replay() -> None:
+    network = Network({1: 2, 2: 2})
+    heard = network.guard.probe(1, 1, MAC, VLAN, network.now)
+    assert network.guard.ends(2, 1, heard, network.now + FRESH + 0.1), "it goes no further"
+    assert network.guard.tick(network.now + FRESH + 1) == ([], frozenset())
+    assert network.guard.ends(2, 1, heard, network.now + FRESH - 0.1)
+    assert network.guard.tick(network.now + FRESH)[0] == [(2, VLAN)], "while one that is relayed at once is a bridge"
+
+
+def test_a_probe_of_one_slice_says_nothing_in_another() -> None:
+    network = Network({1: 2, 2: 2})
+    probe = network.guard.probe(1, 1, MAC, VLAN, network.now)
+    moved = probe[:14] + (VLAN + 1).to_bytes(2) + probe[16:]
+    for frame in (moved, probe[:12] + probe[16:]):
+        assert network.guard.ends(2, 1, frame, network.now), "it goes no further"
+    assert network.guard.tick(network.now + 1) == ([], frozenset())
+
+
+def test_a_priority_on_the_way_changes_nothing() -> None:
+    network = Network({1: 2, 2: 2})
+    probe = network.guard.probe(1, 1, MAC, VLAN, network.now)
+    network.guard.ends(2, 1, probe[:14] + (0xE000 | VLAN).to_bytes(2) + probe[16:], network.now)
+    assert network.guard.tick(network.now + 1)[0] == [(2, VLAN)]
+
+
+def test_probes_have_the_tag_of_what_went_round_whatever_came_before() -> None:
+    network = ring()
+    tagged = SHOUT[:12] + bytes.fromhex("810000ca") + SHOUT[12:]
+    assert not network.guard.ends(1, 3, tagged, network.now)
+    network.shout(1, 3)
+    assert {vlan for _, vlan in network.guard.tick(network.now)[0]} == {UNTAGGED}
+
+
+def test_links_of_one_slice_are_not_looked_at_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = ring(1)
+    other = ring(5, among=one)
+    for network in (one, other):
+        network.shout(min(network.ports), 3)
+    one.cables.update(other.cables)
+    one.ports.update(other.ports)
+    one.pass_time(4)
+    assert len(one.blocked) == 2
+    looked: list[set[int]] = []
+
+    def choose(links: Iterable[Link]) -> frozenset[PortRef]:
+        looked.append({link.source.dpid for link in links})
+        return blocked_ports(links)
+
+    monkeypatch.setattr("vmoc.apps.loop_guard.blocked_ports", choose)
+    for _ in range(3):  # a host's card goes down and up
+        one.guard.port_down(1, 2)
+        one.guard.port_up(1, 2, "", one.now)
+        one.pass_time(3)
+    assert looked and all(part <= {1, 2, 3, 4} for part in looked)
+    assert len(one.blocked) == 2
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("link"), st.integers(1, 6), st.integers(1, 3), st.integers(1, 6), st.integers(1, 3)),
+        st.tuples(st.just("down"), st.integers(1, 6), st.integers(1, 3)),
+        st.tuples(st.just("leave"), st.integers(1, 6)),
+        st.tuples(st.just("wait"), st.integers(1, 10)),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+def test_what_is_chosen_part_by_part_is_what_would_be_chosen_for_all(script: list[tuple[Any, ...]]) -> None:
+    guard, now = LoopGuard(), 100.0
+    for number in range(1, 7):
+        guard.join(number, {1: "", 2: "", 3: ""})
+    for word, *rest in script:
+        if word == "link":
+            source, out, target, into = rest
+            guard.ends(target, into, guard.probe(source, out, MAC, VLAN, now), now)
+        elif word == "down":
+            guard.port_down(*rest)
+        elif word == "leave":
+            guard.leave(*rest)
+            guard.join(*rest, {1: "", 2: "", 3: ""})
+        else:
+            now += rest[0]
+        guard.tick(now)
+        found = {PortRef(number, port) for number in range(1, 7) for port in guard.blocked(number)}
+        assert found == blocked_ports(guard._topology.links())
+
+
 def test_a_link_to_a_port_that_is_not_there_is_none() -> None:
     network = Network({1: 2, 2: 2})
-    probe = network.guard.probe(1, 9, MAC, VLAN)
+    probe = network.guard.probe(1, 9, MAC, VLAN, network.now)
     assert network.guard.ends(2, 1, probe, network.now)
     network.pass_time(1)
     assert not network.guard._topology.links() and PortRef(1, 9) not in network.guard._topology

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.vmoc.apps.raw_switch import frame, mac
-from vmoc.apps.mac_table import UNTAGGED, MacTable, Station, Verdict
+from vmoc.apps.mac_table import FORGETS, UNTAGGED, MacTable, Station, Verdict
 
 A, B, C = mac(1), mac(2), mac(3)
 BROADCAST = b"\xff" * 6
@@ -90,6 +90,18 @@ def test_a_full_table_forgets_the_station_heard_longest_ago() -> None:
         verdict = table.frame(number + 1, frame(source, BROADCAST), float(number))
     assert verdict.stale == (Station(101, A),)
     assert list(table) == [Station(101, B), Station(101, C)]
+
+
+def test_a_host_of_many_names_does_not_make_one_frame_cost_thousands() -> None:
+    table = MacTable(age=10)
+    for number in range(1000):
+        table.frame(1, frame(number.to_bytes(6), BROADCAST), 0.0)
+    verdict = table.frame(2, frame(A, (999).to_bytes(6)), 11.0)
+    assert verdict.port is None, "it is too old to be believed, if not forgotten yet"
+    assert len(verdict.stale) == FORGETS
+    for _ in range(1000 // FORGETS):
+        assert len(table.frame(2, frame(A, BROADCAST), 11.0).stale) <= FORGETS
+    assert list(table) == [Station(101, A)]
 
 
 def test_a_port_takes_its_stations_along() -> None:

@@ -81,3 +81,17 @@ def test_the_snapshot_is_a_frozen_graph_of_its_own(topology: Topology) -> None:
 
 def test_text() -> None:
     assert str(AB) == "0x0000000000000001:1 -> 0x0000000000000002:1"
+
+
+def test_a_part_is_whoever_links_connect_in_either_direction() -> None:
+    topology = Topology(10.0)
+    for dpid in (1, 2, 3, 4):
+        topology.switch_up(dpid, {1: "", 2: ""})
+    link = Link(PortRef(2, 1), PortRef(1, 1))
+    topology.link_seen(link, 0.0)
+    topology.link_seen(Link(PortRef(2, 2), PortRef(3, 1)), 0.0)
+    assert topology.part(1) == topology.part(2) == topology.part(3) == {1, 2, 3}
+    assert (topology.part(4), topology.part(5)) == ({4}, set())
+    assert topology.links({1, 4}) == () and topology.links({2}) == topology.links()
+    topology.port_down(PortRef(2, 1))
+    assert (topology.part(1), topology.part(2)) == ({1}, {2, 3})
