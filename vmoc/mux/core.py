@@ -86,6 +86,10 @@ class Mux:
         """Everything produced since the last call."""
         return self._hub.take()
 
+    def urgent(self) -> bool:
+        """Whether output holds more than bytes to write, which is not to wait."""
+        return self._hub.urgent()
+
     def next_deadline(self) -> float | None:
         """When ``wake`` is due; None when nothing is."""
         return self._hub.clock.next_deadline()

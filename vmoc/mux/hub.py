@@ -62,6 +62,10 @@ class Hub:
         """Close a connection after what was written to it."""
         self._effects.append(Close(cid, abort))
 
+    def urgent(self) -> bool:
+        """Whether there is something to do besides writing."""
+        return bool(self._effects)
+
     def take(self) -> Output:
         """All output since the last call."""
         output = Output(dict(self.writes), self._effects)

@@ -6,6 +6,7 @@ Rules of this file:
   from another one.
 * After every call into the core its output is taken: first the journal, then
   the writes, one transport write per connection, then the effects in order.
+  Among many connections one such turn may serve several reads (``gather``).
 * There is one timer. It may fire early (the core then does nothing), never late.
 * A failure here or in the core costs the connection that caused it, nothing else.
 """
@@ -43,6 +44,10 @@ from vmoc.net.wire import Wire
 T = TypeVar("T")
 Mirrored = SwitchAppeared | SwitchVanished | OperatorInput
 
+FEW: Final = 8
+"""Connections up to which every read is answered by itself."""
+GATHER: Final = 8192
+"""Bytes read from others, for at most so many of which a connection's output waits."""
 _NEVER: Final = float("inf")
 # Loops round timers to milliseconds; without this the timer fires just before its time and spins.
 _TIMER_SLACK: Final = 0.001
@@ -63,6 +68,7 @@ class Core(Protocol):
     def next_deadline(self) -> float | None: ...
     def wake(self, now: float) -> None: ...
     def take(self) -> Output: ...
+    def urgent(self) -> bool: ...
     def rewrite_journal(self) -> None: ...
     def rewrite_some(self) -> bool: ...
 
@@ -113,8 +119,11 @@ class Edge:
         self._next_deadline = core.next_deadline
         self._armed = _NEVER
         self._timer: asyncio.TimerHandle | None = None
+        self._urgent = core.urgent
         self._pumping = False
         self._again = False
+        self._gathering = False
+        self._gathered = 0
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             Dial: self._dial,
             AbandonDial: self._abandon,
@@ -253,6 +262,30 @@ class Edge:
         deadline = self._next_deadline()
         if deadline is not None and deadline < self._armed:
             self._arm(deadline)
+
+    def gather(self, size: int) -> None:
+        """So many bytes of a connection have been handed to the core: pump, or let what others bring come with it.
+
+        With many connections most of a load arrives as single messages. What the loop reads in one turn then leaves
+        together: one write to the journal, and one to each switch, for all of it. It waits for no more than ``GATHER``
+        bytes of others, and effects do not wait.
+        """
+        if self._gathering:
+            self._gathered += size
+            if self._gathered < GATHER and not self._urgent():
+                return
+        elif len(self.wires) > FEW:
+            self._gathering = True
+            self.loop.call_soon(self._turn_over)
+        self._gathered = 0
+        self.pump()
+
+    def _turn_over(self) -> None:
+        self._gathering = False
+        try:
+            self.pump()
+        except Exception as exc:
+            self.bug("the end of a turn", exc)
 
     def _rewrite_journal(self, records: Records) -> None:
         """Write the journal anew, one virtual datapath at a time, while everything else goes on."""

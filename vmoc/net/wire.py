@@ -71,6 +71,7 @@ class Wire(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._feed: Callable[[int, bytes, float], None] = _discard
         self._pump = edge.pump
+        self._gather = edge.gather
         self._paused = False
         self._ending = False
         self._rest = b""
@@ -112,7 +113,7 @@ class Wire(asyncio.Protocol):
             return
         try:
             self._feed(self.cid, data, monotonic())
-            self._pump()
+            self._gather(len(data))
         except Exception as exc:
             self.crashed(exc)
 

@@ -88,6 +88,9 @@ class ScriptedCore:
     def wake(self, now: float) -> None:
         self._note("wake", now)
 
+    def urgent(self) -> bool:
+        return bool(self._output.effects)
+
     def take(self) -> Output:
         output, self._output = self._output, Output()
         return output

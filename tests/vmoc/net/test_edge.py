@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import cast
 
 from tests.vmoc.net.stage import play, stage, until
 from vmoc.events import Event, Kind
 from vmoc.model import Endpoint
 from vmoc.mux.effects import AbandonDial, Close, Dial, OperatorInput, PauseReading, Report, ResumeReading
+from vmoc.net.edge import FEW, GATHER, Edge
+from vmoc.net.wire import Wire
 
 
 def test_bytes_of_one_call_leave_in_one_write_and_in_order(loop_kind: str) -> None:
@@ -204,5 +207,97 @@ def test_a_connection_that_cannot_be_written_to_is_lost_and_not_the_one_that_had
             assert f"connection {first}: RuntimeError: the handler is closed" in s.bugs.pop()
             assert await mute.read() == b""
             writer.close()
+
+    play(loop_kind, scene)
+
+
+class Written:
+    """Stands in for a connection."""
+
+    congested = False
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.write = self.writes.append
+
+    def abandon(self) -> None:
+        pass
+
+
+def crowd(edge: Edge, count: int) -> list[Written]:
+    """So many connections, with cids from 1 on."""
+    wires = [Written() for _ in range(count)]
+    edge.wires.update(enumerate(cast("list[Wire]", wires), 1))
+    return wires
+
+
+def test_among_many_connections_what_one_turn_of_the_loop_reads_leaves_together(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            first, *_ = crowd(s.edge, FEW + 1)
+            for word in (b"one", b"two", b"three"):
+                s.core.say(1, word)
+                s.edge.gather(len(word))
+            assert first.writes == [b"one"], "the first need not wait"
+            await until(lambda: first.writes == [b"one", b"twothree"], "the end of the turn", timeout=5)
+            s.core.say(1, b"four")
+            s.edge.gather(4)
+            assert first.writes[2:] == [b"four"], "another turn"
+            await asyncio.sleep(0)
+
+    play(loop_kind, scene)
+
+
+def test_nobody_waits_for_more_than_so_many_bytes_of_others(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            first, *_ = crowd(s.edge, FEW + 1)
+            s.edge.gather(1)
+            s.core.say(1, b"quiet")
+            s.edge.gather(5)
+            s.edge.gather(GATHER - 6)
+            assert first.writes == []
+            s.edge.gather(1)
+            assert first.writes == [b"quiet"]
+            await asyncio.sleep(0)
+
+    play(loop_kind, scene)
+
+
+def test_effects_do_not_wait_for_the_end_of_the_turn(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            crowd(s.edge, FEW + 1)
+            s.edge.gather(1)
+            event = Event(Kind.SWITCH_UP, dpid=1)
+            s.core.ask(Report(event))
+            s.edge.gather(1)
+            assert s.events == [event]
+            await asyncio.sleep(0)
+
+    play(loop_kind, scene)
+
+
+def test_with_few_connections_every_read_is_answered_by_itself(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            first, *_ = crowd(s.edge, FEW)
+            for word in (b"one", b"two"):
+                s.core.say(1, word)
+                s.edge.gather(len(word))
+            assert first.writes == [b"one", b"two"]
+
+    play(loop_kind, scene)
+
+
+def test_a_failure_at_the_end_of_a_turn_is_reported(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            crowd(s.edge, FEW + 1)
+            s.edge.gather(1)
+            s.core.ask(Report(Event(Kind.SWITCH_UP)))
+            s.edge.report = lambda _: 1 / 0  # type: ignore[assignment, return-value]
+            await until(lambda: bool(s.bugs), "the report", timeout=5)
+            assert "ZeroDivisionError" in s.bugs.pop()
 
     play(loop_kind, scene)
