@@ -20,7 +20,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything, every run included, to FILE")
     parser.add_argument("--version", choices=["1.0", "1.3"], help="one OpenFlow version only")
     parser.add_argument(
-        "--workers", type=int, nargs="+", metavar="N", help="as of vmoc run; several: one after another (1)"
+        "--workers", type=int, nargs="+", metavar="N", help="as of vmoc run; several: one after another (auto)"
     )
     parser.add_argument("--runs", type=int, help="runs per line (median is shown)")
     parser.add_argument("--seconds", type=float, help="seconds per run")
@@ -68,7 +68,7 @@ def main() -> int:
         seconds = time.monotonic() - begun
         console.print(
             f"[{seconds:5.1f} s] OpenFlow {result.version}, {result.title}, {result.switches} switch(es),"
-            f" {result.workers or 'no'} worker(s), {result.placement}:"
+            f" {result.workers if result.workers is not None else 'no'} worker(s), {result.placement}:"
             f" {report.number(result.per_second)} round trips/s, p50 {result.p50_us:.0f} us,"
             f" p99 {result.p99_us:.0f} us",
             markup=False,

@@ -21,7 +21,8 @@ from typing import Any
 from rich.table import Table
 
 from bench import noise, report, tools
-from bench.scene import UNLIMITED, a_slice, family, running
+from bench.scene import UNLIMITED, a_slice, running
+from tests.emulation.process import family
 
 QUIET, LOUD = 101, noise.VLAN
 PACKET_INS = 20_000.0

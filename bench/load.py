@@ -14,7 +14,9 @@ from rich.table import Table
 
 from bench import tools
 from bench.report import DISTURBED, number
-from bench.scene import VLANS, family, running, two_slices
+from bench.scene import VLANS, running, two_slices
+from tests.emulation.process import family
+from vmoc.cli.run import one_per_core
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Plan:
     hosts: int = 1024
     journal: bool = True
     """As ``vmoc run`` does unless told otherwise: what the slices have is written down."""
-    workers: tuple[int, ...] = (1,)
+    workers: tuple[int, ...] = field(default_factory=lambda: (one_per_core(),))
     patience: float = 0.0
     """Seconds in all to spend on repeating lines during which other programs were busy."""
 
@@ -46,7 +48,7 @@ class Result:
     version: str
     switches: int
     mode: str
-    workers: int
+    workers: int | None
     placement: str
     per_second: float
     p50_us: float
@@ -75,16 +77,15 @@ def table(results: Sequence[Result]) -> Table:
         shown.add_column(name, justify="right")
     for r in results:
         shown.add_row(
-            *(r.version, r.title, r.placement, str(r.workers or ""), str(r.switches)),
+            *(r.version, r.title, r.placement, "" if r.workers is None else str(r.workers), str(r.switches)),
             *map(number, (r.per_second, r.p50_us, r.p99_us)),
             *(number(r.cpu_us, 1), number(r.resident_mb), str(r.lost), str(r.cross)),
         )
     return shown
 
 
-def _result(title: str, placement: str, report: dict[str, Any], foreign: int, *, workers: int = 0) -> Result:
-    through = workers > 0
-
+def _result(title: str, placement: str, report: dict[str, Any], foreign: int, *, workers: int | None = None) -> Result:
+    through = workers is not None
     runs = report["runs"]
 
     def median(key: str) -> float:

@@ -25,7 +25,7 @@ from rich.table import Table
 from am_bridge.channel import open_channel
 from am_bridge.convert import slice_message
 from bench import report, tools
-from bench.scene import VLANS, Background, family, running, two_slices
+from bench.scene import VLANS, Background, running, two_slices
 from tests.emulation.process import VmocProcess, vmoc_command
 from vmoc.model import Attachment, Endpoint, Segment, Slice
 from vmoc.v1 import resources_pb2, server_pb2, server_pb2_grpc, slices_pb2, slices_pb2_grpc
@@ -169,7 +169,7 @@ def loaded(folder: Path, seconds: float, rate: float, *, present: bool = False) 
             chunk = slices[(again % SWITCHES) * BATCH : (again % SWITCHES + 1) * BATCH]
             caller.batch([_changed(one, again) for one in chunk])
         busy = load.wait()
-        resident = sum(_resident(pid) for pid in family(vmoc.pid))
+        memory = vmoc.resident()
         if caller.count() != len(slices):
             raise tools.ToolError("slices are missing after the registration")
         caller.close()
@@ -187,7 +187,7 @@ def loaded(folder: Path, seconds: float, rate: float, *, present: bool = False) 
     yield Figure("the same: p99", busy["p99_us"], "us")
     yield Figure("p99 over quiet p99", busy["p99_us"] / quiet["p99_us"], "x", most=2)
     yield Figure("packet-ins without an answer", busy["lost"], "")
-    yield Figure("memory with all of them", resident / 1e6, "MB")
+    yield Figure("memory with all of them", memory / 1e6, "MB")
 
 
 def _changed(one: Slice, number: int) -> Slice:
@@ -255,7 +255,7 @@ def connected(folder: Path) -> Iterator[Figure]:
     with tools.Controllers([f"1-{CONNECTIONS}"]) as controllers, running([], "1.3", folder=folder) as vmoc:
         caller = Caller(vmoc)
         caller.wait_ready()
-        before = sum(_resident(pid) for pid in family(vmoc.pid))
+        before = vmoc.resident()
         controller = Endpoint("tcp", "127.0.0.1", controllers.ports[0])
         slices = [
             Slice(f"c-{vlan}", (Segment(vlan, (controller,), attachments=(Attachment(LOAD_DPID),)),), manager="bench")
@@ -277,7 +277,7 @@ def connected(folder: Path) -> Iterator[Figure]:
             if now >= CONNECTIONS and most < CONNECTIONS:
                 took = time.perf_counter() - begun
             most = max(most, now)
-            peak = max(peak, sum(_resident(pid) for pid in family(vmoc.pid)))
+            peak = max(peak, vmoc.resident())
             time.sleep(0.1)
         switch.join()
         caller.close()
@@ -292,15 +292,6 @@ def _established(port: int) -> int:
     wanted = f":{port:04X}"
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return sum(1 for line in lines if (fields := line.split())[3] == "01" and fields[2].endswith(wanted))
-
-
-def _resident(pid: int) -> int:
-    """Proportional resident bytes: what processes share counts once."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def table(figures: Sequence[Figure]) -> Table:
@@ -327,11 +318,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--only", choices=["loaded", "present", "stored", "connected"], action="append", help="repeatable"
     )
+    parser.add_argument("--workers", metavar="N", help="as of vmoc run (auto)")
     parser.add_argument("--folder", type=Path, help="where the state file goes (a disk, for honest figures)")
     parser.add_argument(
         "--real-time", action="store_true", help="VMOC and the load as real-time processes, on a busy machine (root)"
     )
     options = parser.parse_args(arguments)
+    if options.workers:
+        os.environ["VMOC_WORKERS"] = options.workers
     parts: dict[str, Callable[[Path], Iterator[Figure]]] = {
         "loaded": lambda folder: loaded(folder, options.seconds, options.rate),
         "present": lambda folder: loaded(folder, 2 * options.seconds, options.rate, present=True),

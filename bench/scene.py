@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import tools
-from tests.emulation.process import VmocProcess
+from tests.emulation.process import VmocProcess, family
 
 VLANS: Final = ("101", "102")
 LIMITS: Final = (
@@ -71,20 +70,6 @@ def running(
             raise tools.ToolError(str(error)) from None
         finally:
             vmoc.stop()
-
-
-def family(leader: int) -> list[int]:
-    """The processes of a session, its leader first."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            if int(fields[3]) == leader:
-                found.append(int(entry))
-    return sorted(found, key=lambda pid: pid != leader)
 
 
 class Background:

@@ -246,9 +246,12 @@ def beside(slivers: Slivers, load: Callable[[], Background]) -> Iterator[Figure]
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 measured; 1 could not measure. Figures that aren't held say so."""
     parser = report.parser(__doc__, seconds=10.0, runs=5)
+    parser.add_argument("--workers", metavar="N", help="as of vmoc run (auto)")
     parser.add_argument("--rate", type=float, default=2000, help="packet-ins per second (2000)")
     parser.add_argument("--only", choices=["one", "many", "cancelled", "beside"], action="append", help="repeatable")
     options = parser.parse_args(arguments)
+    if options.workers:
+        os.environ["VMOC_WORKERS"] = options.workers
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def measure() -> Iterator[Figure]:

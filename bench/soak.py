@@ -33,8 +33,8 @@ from rich.table import Table
 
 from am_bridge.client import Attachment, Endpoint, Segment, Slice, VmocClientSync
 from bench import machine, noise, tools
-from bench.scene import VLANS, Background, family, running, two_slices
-from tests.emulation.process import VmocProcess
+from bench.scene import VLANS, Background, running, two_slices
+from tests.emulation.process import VmocProcess, family
 
 CORE_DPID: Final = 1
 GUEST_DPIDS: Final = (0x51, 0x52, 0x53)

@@ -19,7 +19,8 @@ from typing import Any, Final
 from rich.table import Table
 
 from bench import report, tools
-from bench.scene import a_slice, family, running
+from bench.scene import a_slice, running
+from tests.emulation.process import family
 
 FIRST_VLAN: Final = 101
 

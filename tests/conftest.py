@@ -16,6 +16,9 @@ PRIVILEGED = {"ovs": ("ovs-vswitchd", "ovsdb-server", "ovs-ofctl"), "mininet": (
 hypothesis.settings.register_profile("vmoc", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("vmoc")
 
+# Every ``vmoc run`` of a test is as on a machine of two cores: one for each would be eight on some.
+os.environ.setdefault("VMOC_WORKERS", "2")
+
 
 def _why_not(mark: str) -> str | None:
     """Why tests of that mark cannot run here, or None when they can."""
@@ -37,9 +40,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
     # The long ones first: the last to end should be short.
     items.sort(key=lambda item: not (item.get_closest_marker("slow") and item.get_closest_marker("ovs")))
-
-
-@pytest.fixture
-def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what is about a single process (its journal by name, its quick start), also when VMOC_WORKERS says more."""
-    monkeypatch.setenv("VMOC_WORKERS", "1")

@@ -12,7 +12,7 @@ attachments (None) is on every switch, also on those not seen yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -90,6 +90,12 @@ class Snapshot:
     def segments_on_vlan(self, vlan: int) -> tuple[Placed, ...]:
         """Every segment of that VLAN, disabled slices included."""
         return tuple(self._vlans.get(vlan, _NONE).values())
+
+    def names_on(self, dpid: int) -> Iterator[str]:
+        """Slices with a segment that names the switch, disabled ones included; of several segments several times."""
+        for placed in self._dpids.get(dpid, _NONE).values():
+            for owner, _ in placed:
+                yield owner.id
 
     def segments_on(self, dpid: int, native_vlan: int = 0) -> Iterator[Placed]:
         """Segments of enabled slices on a switch; ``native_vlan`` limits them to that VLAN."""
@@ -194,8 +200,8 @@ class Registry:
         return self.snapshot
 
 
-def follow(base: Snapshot, put: Iterable[Slice], drop: Iterable[str]) -> Snapshot:
-    """The snapshot after a change that another registry has planned and adopted.
+def follow(base: Snapshot, put: Iterable[Slice], drop: Iterable[str]) -> Generator[None, None, Snapshot]:
+    """Makes the snapshot after a change that another registry has planned and adopted; yields after every slice.
 
     Raises ``PlanRejectedError`` when it cannot be made from ``base``: the two have come apart.
     """
@@ -204,8 +210,10 @@ def follow(base: Snapshot, put: Iterable[Slice], drop: Iterable[str]) -> Snapsho
         if name not in base.slices:
             raise PlanRejectedError(f"slice {name} is to be removed and is not there")
         draft.remove(base.slices[name])
+        yield
     for one in todo:
         draft.add(one)
+        yield
     if draft.conflicts:
         raise PlanRejectedError(draft.conflicts[0].text)
     return draft.finish()

@@ -598,18 +598,20 @@ static double cpu_of(int pid)
     return (user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
+/* what processes share counts once */
 static double resident_mb_of(int pid)
 {
-    char path[64];
-    long size, pages = 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    char path[64], line[256];
+    long kib = 0;
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", pid);
     FILE *f = fopen(path, "r");
     if (!f)
         return 0;
-    if (fscanf(f, "%ld %ld", &size, &pages) != 2)
-        pages = 0;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "Pss: %ld", &kib) == 1)
+            break;
     fclose(f);
-    return pages * (double)sysconf(_SC_PAGESIZE) / 1e6;
+    return kib * 1024 / 1e6;
 }
 
 /* CPU seconds the whole machine has spent on anything */

@@ -48,6 +48,34 @@ def vmoc_command() -> list[str]:
     return [sys.executable, "-c", "import sys; from vmoc.cli import main; sys.argv[0] = 'vmoc'; sys.exit(main())"]
 
 
+def family(leader: int) -> list[int]:
+    """The processes of a session, its leader first."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                fields = Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) == leader:
+                found.append(int(entry))
+    return sorted(found, key=lambda pid: pid != leader)
+
+
+def resident(pid: int) -> int:
+    """Proportional resident bytes: what processes share counts once."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+def journal_of(state: Path) -> Path:
+    """The flow journal of whichever process serves the only switch: the one with something in it."""
+    return max(state.parent.glob(f"{state.name}*.flows"), key=lambda path: path.stat().st_size)
+
+
 class VmocProcess:
     """``config`` is merged over quiet, quick defaults; ``slices`` and further listeners come from the test.
 
@@ -210,11 +238,10 @@ class VmocProcess:
         wait_until(lambda: text in self.log(), f"{text!r} in the log:\n{self.log()[-2000:]}", timeout)
 
     def resident(self) -> int:
-        """Resident memory in bytes."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Resident memory in bytes, of all its processes."""
+        return sum(map(resident, family(self.pid)))
 
     def cpu(self) -> float:
-        """CPU seconds used so far (user and system)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU seconds used so far (user and system), by all its processes."""
+        every = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in family(self.pid)]
+        return sum(int(fields[11]) + int(fields[12]) for fields in every) / os.sysconf("SC_CLK_TCK")

@@ -28,7 +28,7 @@ from vmoc.v1 import slices_pb2_grpc
 KILLS = 100
 WRITERS = 3
 NAMES = 12
-# Forks instead of a hundred interpreters that import the same; what runs in the child is ``vmoc run``.
+# Forks instead of a hundred interpreters that import the same; what runs in the child is ``vmoc run``, and all of it.
 PARENT = """
 import os, sys
 import vmoc.apps.multiplexer, vmoc.daemon.api, vmoc.daemon.service
@@ -41,7 +41,7 @@ for _ in sys.stdin:
         log = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        os._exit(main(["run", "-c", sys.argv[1]]))
+        os._exit(main(["run", "-c", sys.argv[1], "--workers", "0"]))
     print(child, flush=True)
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
@@ -187,7 +187,6 @@ def listed(address: str) -> dict[str, str]:
                 return found
 
 
-@pytest.mark.usefixtures("one_process")
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # the machine may be busy with other tests
 def test_a_hundred_kills_lose_nothing_and_bring_nothing_back(tmp_path: Path) -> None:

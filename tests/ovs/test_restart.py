@@ -13,6 +13,7 @@ import pytest
 from mininet_scenarios.processes import Process, wait_until
 from tests.emulation import wire as of
 from tests.emulation.controller import Connection
+from tests.emulation.process import journal_of
 from tests.ovs.lab import NORTH, Lab, a_slice, configuration, established
 from tests.ovs.stream import lossless
 from tests.ovs.test_groups_meters import (
@@ -280,7 +281,6 @@ def test_what_a_switch_lost_meanwhile_is_not_believed(lab: Lab, version: int) ->
     lab.passes(B, "br0p3", "br0p2")
 
 
-@pytest.mark.usefixtures("one_process")
 def test_a_journal_of_before_a_crash_of_the_machine_is_not_believed(lab: Lab) -> None:
     pair = start(lab, V13)
     install(pair)
@@ -295,7 +295,6 @@ def test_a_journal_of_before_a_crash_of_the_machine_is_not_believed(lab: Lab) ->
     assert all(flow.endswith("actions=drop") for flow in lab.flows())
 
 
-@pytest.mark.usefixtures("one_process")
 def test_a_journal_that_was_closed_counts_after_a_boot(lab: Lab) -> None:
     pair = start(lab, V13)
     install(pair)
@@ -310,7 +309,7 @@ def test_a_journal_that_was_closed_counts_after_a_boot(lab: Lab) -> None:
 
 def boot_again(lab: Lab) -> None:
     """Let the journal be of another boot of the machine."""
-    path = lab.directory / "vmoc.db.flows"
+    path = journal_of(lab.directory / "vmoc.db")
     data = bytearray(path.read_bytes())
     data[BOOT_AT] ^= 1
     data[HEADER : HEADER + 4] = zlib.crc32(data[:HEADER]).to_bytes(4, "big")

@@ -345,6 +345,18 @@ def test_after_any_history_it_is_as_if_made_at_once(
 # -- following another registry ------------------------------------------------------------------------
 
 
+def followed(base: Snapshot, put: list[Slice], drop: list[str]) -> Snapshot:
+    steps = follow(base, put, drop)
+    before = dict(base.slices)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Snapshot = end.value
+            return found
+        assert dict(base.slices) == before, "what others hold meanwhile does not change"
+
+
 def test_a_follower_comes_to_the_same_snapshot():
     registry, snapshot = Registry(), Snapshot()
     steps: list[tuple[list[Slice], list[str]]] = [
@@ -358,7 +370,7 @@ def test_a_follower_comes_to_the_same_snapshot():
         assert not plan.conflicts
         registry.adopt(plan)
         after = plan.snapshot.slices
-        snapshot = follow(snapshot, [after[name] for name in (*plan.added, *plan.changed)], plan.removed)
+        snapshot = followed(snapshot, [after[name] for name in (*plan.added, *plan.changed)], plan.removed)
         assert dict(snapshot.slices) == dict(after)
         for dpid in (7, 8):
             assert list(snapshot.segments_on(dpid)) == list(plan.snapshot.segments_on(dpid))
@@ -368,7 +380,7 @@ def test_a_follower_comes_to_the_same_snapshot():
 
 def test_a_follower_that_is_elsewhere_says_so():
     with pytest.raises(PlanRejectedError, match="is not there"):
-        follow(Snapshot(), [], ["a"])
-    here = follow(Snapshot(), [Slice("a", (Segment(1),))], [])
+        followed(Snapshot(), [], ["a"])
+    here = followed(Snapshot(), [Slice("a", (Segment(1),))], [])
     with pytest.raises(PlanRejectedError):
-        follow(here, [Slice("b", (Segment(1),))], [])
+        followed(here, [Slice("b", (Segment(1),))], [])

@@ -12,13 +12,18 @@ MOST_BY_ITSELF: Final = 8
 MOST: Final = 64
 
 
+def one_per_core() -> int:
+    """The workers there are by default."""
+    return min(len(os.sched_getaffinity(0)), MOST_BY_ITSELF)
+
+
 def _workers(_context: click.Context, _option: click.Parameter, value: str) -> int:
-    """How many processes: a number, or ``auto`` for one per core that this one may use."""
+    """How many: a number, or ``auto`` for one per core that this process may use."""
     if value == "auto":
-        return min(len(os.sched_getaffinity(0)), MOST_BY_ITSELF)
-    if value.isascii() and value.isdecimal() and 1 <= int(value) <= MOST:
+        return one_per_core()
+    if value.isascii() and value.isdecimal() and int(value) <= MOST:
         return int(value)
-    raise click.BadParameter(f"{value} is neither auto nor a number from 1 to {MOST}")
+    raise click.BadParameter(f"{value} is neither auto nor a number from 0 to {MOST}")
 
 
 @click.command("run")
@@ -26,12 +31,12 @@ def _workers(_context: click.Context, _option: click.Parameter, value: str) -> i
 @click.option("--app", "apps", metavar="MODULE", multiple=True, help="An os-ken application to load too; repeatable.")
 @click.option(
     "--workers",
-    default="1",
+    default="auto",
     callback=_workers,
     metavar="N|auto",
     show_default=True,
     envvar="VMOC_WORKERS",
-    help="Processes that serve switches; auto is one per core, at most 8; 1 is a single process.",
+    help="Processes that serve switches; auto is one per core, at most 8; 0 is a single process for everything.",
 )
 @click.option(
     "--log-level",

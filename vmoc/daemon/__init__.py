@@ -27,11 +27,11 @@ def run(
     apps: Sequence[str] = (),
     log_level: str = "info",
     log_format: str = "auto",
-    workers: int = 1,
+    workers: int = 0,
 ) -> int:
-    """Run the service in the foreground, with more than one of the ``workers`` in processes; returns the exit code.
+    """Run the service in the foreground; switches are served by ``workers`` processes, or (0) by this one.
 
-    0 after a drain, 1 when an address cannot be listened on or an application
+    Returns the exit code: 0 after a drain, 1 when an address cannot be listened on or an application
     of ``apps`` (os-ken module names) cannot be loaded, 2 for settings that
     contradict each other or name unusable files.
     """

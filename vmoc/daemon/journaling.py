@@ -43,11 +43,11 @@ class Log(Protocol):
 
 
 def start(
-    settings: Settings, log: Log, *, workers: int = 1, boot: bytes | None = None
+    settings: Settings, log: Log, *, workers: int = 0, boot: bytes | None = None
 ) -> tuple[JournalFile | None, list[Kept]]:
     """The journal to write, None where none is wanted or possible, and what the one before came to.
 
-    With more than one of the ``workers`` the file is nobody's to write: it
+    With ``workers`` the file is nobody's to write: it
     keeps others away, and those of the workers are ready. Raises ``StartError``
     when another process has it.
     """
@@ -65,7 +65,7 @@ def start(
             return None, []
         file.lock()
         settle(state, file, workers, log, boot)
-        return (file, []) if workers > 1 else _begin(file, log)
+        return (file, []) if workers else _begin(file, log)
     except JournalInUseError as exc:
         raise StartError([str(exc)], 1) from exc
     except OSError as exc:
@@ -149,19 +149,19 @@ def of_worker(state: Path, number: int) -> Path:
 
 
 def settle(state: Path, single: JournalFile, workers: int, log: Log, boot: bytes | None = None) -> None:
-    """Have what is known where ``workers`` processes will look for it; ``single`` is locked, no worker runs.
+    """Have what is known where ``workers`` (0: the service itself) look for it; ``single`` is locked, no worker runs.
 
     Raises ``OSError`` and ``JournalInUseError``.
     """
     others = _left_by_workers(state, log, boot)
     if single.path.exists():
         _remove(others.values())  # killed after the single one was complete, or before the others were
-        if workers == 1:
+        if not workers:
             return
-    elif others and (workers == 1 or max(others) >= workers):
+    elif others and (not workers or max(others) >= workers):
         _write(single, [one for number in sorted(others) for one in _read_locked(others[number], log)])
         _remove(others.values())
-        if workers == 1:
+        if not workers:
             return
     else:
         return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import resource
 import sys
+import threading
 from typing import Final
 
 # Every message makes and drops a few containers; looking for cycles after 700 of them would find none, often. And what
@@ -13,6 +15,7 @@ from typing import Final
 GC_THRESHOLDS: Final = (5_000, 5, 200)
 SWITCH_INTERVAL: Final = 0.0002
 """Seconds that packets wait at most for another thread to let go of the interpreter (Python's default: 5 ms)."""
+NICE: Final = 10
 
 
 def raise_file_limit() -> None:
@@ -21,6 +24,12 @@ def raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def yield_to_workers() -> None:
+    """Have this thread, and what it starts from now on, leave the CPU to processes that forward."""
+    with contextlib.suppress(OSError):  # not allowed, or a system that has it by process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def tune_process() -> None:

@@ -274,13 +274,23 @@ class Rack:
 
         Raises ``NotKnownError``.
         """
-        deadline, view, epoch = monotonic() + timeout, self._core.view, _epoch()
+        deadline, view = monotonic() + timeout, self._core.view
         if slice_id is not None:
+            self._slice(slice_id, deadline)
             names = [slice_id]
         else:
             names = list(self._loop.ask(view.slices, deadline)) if among is None else list(among)
-        if slice_id is not None:
-            self._slice(slice_id, deadline)
+        switches = self._network_switches(deadline)
+        slices = (
+            SlicePorts(one.slice, one.vlan, one.dpid, one.ports)
+            for one in self._statuses(self._owners(names, deadline), deadline)
+            if one.ports
+        )
+        network = Network(tuple(switches), self._seen_links(), tuple(sorted(slices)))
+        return network if slice_id is None else network.of_slice(slice_id)
+
+    def _network_switches(self, deadline: float) -> list[NetworkSwitch]:
+        view, epoch = self._core.view, _epoch()
         switches = []
         for key in self._loop.ask(view.switch_keys, deadline):
             found = self._loop.ask(lambda key=key: view.switch(key, epoch), deadline)  # type: ignore[misc]
@@ -289,13 +299,7 @@ class Rack:
                 switches.append(
                     NetworkSwitch(one.dpid, one.native_vlan, one.description, one.connected, found.ports, one.up)
                 )
-        slices = (
-            SlicePorts(one.slice, one.vlan, one.dpid, one.ports)
-            for one in self._statuses(self._owners(names, deadline), deadline)
-            if one.ports
-        )
-        network = Network(tuple(switches), self._seen_links(), tuple(sorted(slices)))
-        return network if slice_id is None else network.of_slice(slice_id)
+        return switches
 
     def _seen_links(self) -> tuple[NetworkLink, ...]:
         graph, epoch = self._links(), _epoch()

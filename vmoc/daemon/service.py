@@ -24,7 +24,7 @@ from vmoc.daemon.compute_metrics import ComputeCollector
 from vmoc.daemon.default_controller import Keeper, Need
 from vmoc.daemon.engine import Engine, OneProcess
 from vmoc.daemon.errors import StartError
-from vmoc.daemon.limits import raise_file_limit, tune_process
+from vmoc.daemon.limits import raise_file_limit, tune_process, yield_to_workers
 from vmoc.daemon.reloading import Reloader
 from vmoc.daemon.slices import Slices
 from vmoc.events import Event, Kind
@@ -55,7 +55,7 @@ class Service:
         config_path: Path | None,
         apps: Sequence[str],
         writer: logs.LogWriter,
-        workers: int = 1,
+        workers: int = 0,
     ) -> None:
         self.settings = settings
         self.log = logs.get("daemon")
@@ -99,7 +99,7 @@ class Service:
             self.engine.start(client_tls, _identity(self.settings))
             await self._unless_stopped(self.engine.started())  # a port that is open has somebody behind it
             self._open(self.settings, server_tls)
-            self._open_api(self.settings)
+            await self._open_api(self.settings)
         except (tls.TlsFilesError, southbound.ListenError, StartError) as exc:
             self._close_listeners()
             if self._compute is not None:
@@ -149,7 +149,7 @@ class Service:
         self._need = Need(snapshot)
         self.bridge = Bridge(self._operator_send, loop.call_soon_threadsafe)
         kind: Callable[..., Engine] = OneProcess
-        if self._workers > 1:
+        if self._workers:
             from vmoc.daemon.workers.crew import Crew
 
             kind = partial(Crew, self._workers, wants_packet_ins=self._wants_packet_ins)
@@ -185,10 +185,16 @@ class Service:
                 ready=self.watched.why_not_ready,
             )
 
-    def _open_api(self, settings: Settings) -> None:
-        """Importing gRPC takes a while, which those without it need not wait."""
-        if settings.grpc_listen is None:
-            return
+    async def _open_api(self, settings: Settings) -> None:
+        """The API and the compute side, if there are any; all their threads and children come after the workers."""
+        if settings.grpc_listen is not None:
+            await in_thread(self._start_api, settings)
+
+    def _start_api(self, settings: Settings) -> None:
+        """In a thread of its own: what it starts inherits its priority."""
+        if self._workers:
+            yield_to_workers()
+        # Importing gRPC takes a while, which those without it need not wait.
         # The C core writes to stderr on its own account, and need not follow our forks.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import itertools
 import time
 import traceback
 from collections import Counter
@@ -113,7 +112,8 @@ class Edge:
         self._bug = bug
         self._mirror = mirror
         self._records: Records | None = None
-        self._cids = itertools.count(1)
+        self.registered = 0
+        """Connections that there were, ever."""
         self._diallers: Diallers | None = None
         self._take = core.take
         self._next_deadline = core.next_deadline
@@ -167,7 +167,7 @@ class Edge:
 
     def register(self, wire: Wire) -> int:
         """Give a new connection its cid; both sides draw from one counter."""
-        cid = next(self._cids)
+        self.registered = cid = self.registered + 1
         self.wires[cid] = wire
         return cid
 

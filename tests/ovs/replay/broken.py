@@ -1,7 +1,11 @@
-"""``python -m tests.ovs.replay.broken FAULT run ...``: VMOC with one of its checks out of order."""
+"""``python -m tests.ovs.replay.broken FAULT run ...``: VMOC with one of its checks out of order.
+
+In a single process: a worker is another program, which has none of it.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -69,4 +73,5 @@ def _replace(owner: Any, name: str, fault: Any) -> None:
 
 if __name__ == "__main__":
     FAULTS[sys.argv.pop(1)]()
+    os.environ["VMOC_WORKERS"] = "0"
     sys.exit(main())

@@ -50,20 +50,22 @@ def test_options_reach_the_service(service: Service, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (3, 3), (20, 8)])
-def test_workers_may_be_one_per_core(
+def test_workers_are_one_per_core_unless_told_otherwise(
     service: Service, monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    assert main(["run", "--workers", "auto"]) == 7
-    assert service.calls[0][1]["workers"] == workers
+    monkeypatch.delenv("VMOC_WORKERS", raising=False)
+    for arguments in (["run"], ["run", "--workers", "auto"], ["run", "--workers", "0"]):
+        assert main(arguments) == 7
+    assert [options["workers"] for _, options in service.calls] == [workers, workers, 0]
 
 
-@pytest.mark.parametrize("words", ["0", "65", "-1", "many", "1.5"])
+@pytest.mark.parametrize("words", ["65", "-1", "many", "1.5"])
 def test_a_number_of_workers_that_is_none_is_refused(
     service: Service, capsys: pytest.CaptureFixture[str], words: str
 ) -> None:
     assert main(["run", f"--workers={words}"]) == 2
-    assert "neither auto nor a number from 1 to 64" in capsys.readouterr().err
+    assert "neither auto nor a number from 0 to 64" in capsys.readouterr().err
     assert not service.calls
 
 

@@ -146,6 +146,11 @@ def _children(pid: int) -> list[int]:
     return found
 
 
+def _controllers(pid: int) -> list[int]:
+    """The built-in default controller, which is a child as the workers are."""
+    return [one for one in _children(pid) if "learning_switch" in Path(f"/proc/{one}/cmdline").read_text()]
+
+
 def test_it_serves_says_so_and_drains(start: Start) -> None:
     run = start()
     run.ready()
@@ -318,29 +323,30 @@ def test_several_listeners_with_vlans_and_tls(start: Start, authority: Authority
 def test_the_default_controller_runs_while_needed_and_is_restarted(start: Start) -> None:
     run = start(slices=[], default_controller={"mode": "builtin"})
     run.ready()
-    assert not _children(run.process.pid)
+    assert not _controllers(run.process.pid)
     run.write(slices=NEEDY)
     run.process.send_signal(signal.SIGHUP)
     run.wait_for("the default controller is running")
-    (child,) = _children(run.process.pid)
+    (child,) = _controllers(run.process.pid)
     os.kill(child, signal.SIGKILL)
     run.wait_for("the default controller is gone: it was killed by SIGKILL; restarting in 1 s")
     run.wait_for("the default controller is running", 2)
-    (child,) = _children(run.process.pid)
+    (child,) = _controllers(run.process.pid)
     assert "vmoc_default_controller_restarts_total 1.0" in run.get("/metrics")[1]
     run.write(slices=[])
     run.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: not _children(run.process.pid), "the default controller to be stopped")
+    wait_until(lambda: not _controllers(run.process.pid), "the default controller to be stopped")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_default_controller_does_not_outlive_it(start: Start, number: int) -> None:
+def test_no_child_outlives_it(start: Start, number: int) -> None:
     run = start(slices=NEEDY, default_controller={"mode": "builtin"})
     run.wait_for("the default controller is running")
-    (child,) = _children(run.process.pid)
+    children = _children(run.process.pid)
+    assert len(children) == 1 + int(os.environ["VMOC_WORKERS"])
     code = run.end(number)
     assert code == (0 if number == signal.SIGTERM else -number)
-    wait_until(lambda: not _alive(child), "the default controller to end")
+    wait_until(lambda: not any(map(_alive, children)), "the default controller and the workers to end")
 
 
 def test_no_file_at_all_means_the_defaults(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -30,7 +30,7 @@ from vmoc.daemon.workers.placing import Key, Placing
 from vmoc.daemon.workers.rack import CrewRack
 from vmoc.daemon.workers.watched import CrewWatched
 from vmoc.events import Event, Kind
-from vmoc.model import Endpoint
+from vmoc.model import Endpoint, Slice
 from vmoc.mux.effects import HandOver, OperatorInput, SwitchAppeared, SwitchVanished
 from vmoc.mux.reception import Reception
 from vmoc.net import tls
@@ -43,12 +43,23 @@ from vmoc.telemetry.reading import Reading
 
 START: Final = 60.0
 """Seconds the workers may take to be ready at first."""
-PART: Final = 500
-"""Slices in one message."""
 MOST_UNSENT: Final = 8 << 20
 """Bytes of applications' messages that may wait for a worker."""
 HELD: Final = 1024
 """Switches that wait for their worker to come back."""
+
+
+@dataclass(slots=True)
+class _Knowledge:
+    """What a worker has been told. What it knows of slices is kept as it is now, whether it concerns it or not."""
+
+    dpids: set[int]
+    """Its switches: all slices that name one of them it knows."""
+    slices: set[str] = field(default_factory=set)
+
+    def concerns(self, one: Slice, dpids: frozenset[int] | None) -> bool:
+        """Whether it is to know of a slice that is on these switches (None: on every one)."""
+        return dpids is None or one.id in self.slices or not self.dpids.isdisjoint(dpids)
 
 
 class Crew:
@@ -85,6 +96,8 @@ class Crew:
         self._default = settings.default_controller.url
         self._identity: tls.Identity | None = None
         self._placing = Placing(workers)
+        self._knowledge: dict[Member, _Knowledge] = {}
+        """Those that have begun to be told of slices."""
         self._hand_overs = itertools.count(1)
         self._changes = itertools.count(1)
         self._pending: dict[int, tuple[set[Member], Callable[[], None]]] = {}
@@ -127,7 +140,7 @@ class Crew:
         """The slices have changed; ``done`` once every worker that runs says so."""
         before, self._snapshot = self._snapshot.slices, plan.snapshot
         after = plan.snapshot.slices
-        put = [after[name] for name in (*plan.added, *plan.changed)]
+        put = [(after[name], _dpids_of(after[name])) for name in (*plan.added, *plan.changed)]
         kinds = (
             *((Kind.SLICE_REMOVED, before[name]) for name in plan.removed),
             *((Kind.SLICE_ADDED, after[name]) for name in plan.added),
@@ -135,15 +148,18 @@ class Crew:
         )
         self._report_slowly(Event(kind, slice=one.id, detail={"origin": str(one.origin)}) for kind, one in kinds)
         number = next(self._changes)
-        told = {member for member in self.members if member.pid is not None}
-        if not told:
+        told: set[Member] = set()
+        for member, known in self._knowledge.items():
+            new = [one for one, dpids in put if known.concerns(one, dpids)]
+            gone = [name for name in plan.removed if name in known.slices]
+            if new or gone:
+                told.add(member)
+                known.slices.difference_update(gone)
+                self._tell(member, number, new, gone)
+        if told:
+            self._pending[number] = told, done
+        else:
             done()
-            return
-        self._pending[number] = told, done
-        for message in _parts(number, put, plan.removed):
-            data = m.pack(message)
-            for member in told:
-                member.send_packed(data)
 
     def set_default_controller(self, endpoint: Endpoint | None) -> None:
         """Where slices without a controller of their own go."""
@@ -202,7 +218,7 @@ class Crew:
     # -- workers -----------------------------------------------------------------------------------
 
     def begun(self, member: Member) -> None:
-        """Tell a new worker everything."""
+        """Tell a new worker who it is."""
         settings = self._settings
         member.send(
             m.Charter(
@@ -216,8 +232,6 @@ class Crew:
                 packet_ins=self._packet_ins,
             )
         )
-        for message in _parts(0, list(self._snapshot.slices.values()), ()):
-            member.send(message)
 
     def heard(self, member: Member, message: Any) -> None:
         """Act upon what a worker says."""
@@ -231,8 +245,14 @@ class Crew:
             case m.Forgotten():
                 for key in message.keys:
                     self._placing.forget(key, member.number, message.seen)
+                    if member in self._knowledge and self._placing.worker_of(key[0]) != member.number:
+                        self._knowledge[member].dpids.discard(key[0])
+            case m.Known():
+                self._placing.begin(member.number, message.keys)
+                self._knowledge[member] = known = _Knowledge({dpid for dpid, _ in message.keys})
+                every = self._snapshot.slices.values()
+                self._tell(member, 0, [one for one in every if known.concerns(one, _dpids_of(one))])
             case m.Ready():
-                self._placing.begin(member.number, message.known)
                 self._is_ready(member)
             case m.Noted():
                 if message.trace:
@@ -242,6 +262,7 @@ class Crew:
 
     def gone(self, member: Member, why: str) -> None:
         """A worker has ended."""
+        self._knowledge.pop(member, None)
         for key in [key for key, whose in self._present.items() if whose is member]:
             del self._present[key]
             self._mirror(SwitchVanished(key))
@@ -307,6 +328,21 @@ class Crew:
                 return
             self._reports.pop(0)
 
+    def _tell(self, member: Member, number: int, put: Sequence[Slice], drop: Sequence[str] = ()) -> None:
+        self._knowledge[member].slices.update(one.id for one in put)
+        for message in m.changes(number, put, drop):
+            member.send(message)
+
+    def _introduce(self, member: Member, dpid: int) -> None:
+        """Before it gets a switch it is told of the slices there that it does not know; nobody waits for that."""
+        known = self._knowledge[member]
+        if dpid not in known.dpids:
+            known.dpids.add(dpid)
+            names = dict.fromkeys(self._snapshot.names_on(dpid))
+            missing = [self._snapshot.slices[name] for name in names if name not in known.slices]
+            if missing:
+                self._tell(member, 0, missing)
+
     # -- switches ----------------------------------------------------------------------------------
 
     def _receive(self, wire: Wire, switch: HandOver) -> None:
@@ -320,6 +356,7 @@ class Crew:
         secured = wire.secured
         known = self._placing.worker_of(switch.key[0]) is not None
         self._placing.put(switch.key, worker, number)
+        self._introduce(member, switch.key[0])
 
         def send(connection: socket.socket) -> None:
             descriptor = os.dup(connection.fileno())
@@ -349,9 +386,8 @@ class Crew:
         self._held[switch.key] = wire, switch
 
 
-def _parts(number: int, put: Sequence[Any], drop: Sequence[str]) -> Iterator[m.Changed]:
-    """A change in messages of a bounded size."""
-    steps = max(len(put), len(drop), 1)
-    for start in range(0, steps, PART):
-        end = start + PART
-        yield m.Changed(number, tuple(put[start:end]), tuple(drop[start:end]), more=end < steps)
+def _dpids_of(one: Slice) -> frozenset[int] | None:
+    """The switches a slice names; None: it is on every one."""
+    if any(segment.attachments is None for segment in one.segments):
+        return None
+    return frozenset(place.dpid for segment in one.segments for place in segment.attachments or ())

@@ -104,11 +104,6 @@ class Member:
         elif descriptor is not None:
             os.close(descriptor)
 
-    def send_packed(self, data: bytes) -> None:
-        """As ``send``, of what ``pack`` has written: for what several are told."""
-        if self._channel is not None:
-            self._channel.send(data)
-
     def is_ready(self) -> None:
         """It can be asked, and given switches."""
         self.ready = True

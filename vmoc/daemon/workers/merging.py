@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from vmoc.status import Connection, DatapathStatus, SliceStatus, SwitchSummary
-from vmoc.topology import Network, NetworkLink
 
 NUMBERS: Final = 1 << 40
 """Numbers of connections that one worker may give; those of worker ``i`` begin at ``i`` times as many."""
@@ -37,25 +36,15 @@ def place_of(number: int) -> tuple[int, int]:
 
 
 def datapaths(
-    found: Mapping[int, Iterable[SliceStatus]], worker_of: Callable[[int], int | None]
+    here: Iterable[DatapathStatus], found: Mapping[int, Iterable[SliceStatus]], worker_of: Callable[[int], int | None]
 ) -> list[DatapathStatus]:
-    """Every virtual datapath, by whoever serves its switch; of a switch nobody has, by the first who was asked.
-
-    ``found`` is by worker.
-    """
-    every: list[DatapathStatus] = []
-    for worker, statuses in found.items():
-        for status in statuses:
-            for one in status.datapaths:
-                home = worker_of(one.dpid)
-                if worker == (next(iter(found)) if home is None or home not in found else home):
-                    every.append(renumbered(one, worker))
-    return every
-
-
-def network(parts: Iterable[Network], links: Iterable[NetworkLink]) -> Network:
-    """One network. Every part has switches of its own; slices may be told by several."""
-    every: Sequence[Network] = list(parts)
-    switches: dict[tuple[int, int], Any] = {(one.dpid, one.native_vlan): one for part in every for one in part.switches}
-    slices = {one for part in every for one in part.slices}
-    return Network(tuple(switch for _, switch in sorted(switches.items())), tuple(sorted(links)), tuple(sorted(slices)))
+    """Every virtual datapath as whoever serves its switch tells it (``found``, by worker), else as ``here``."""
+    told = [
+        renumbered(one, worker)
+        for worker, statuses in found.items()
+        for status in statuses
+        for one in status.datapaths
+        if worker_of(one.dpid) == worker
+    ]
+    known = {(one.slice, one.vlan, one.dpid) for one in told}
+    return told + [one for one in here if (one.slice, one.vlan, one.dpid) not in known]

@@ -11,6 +11,7 @@ import copyreg
 import importlib
 import io
 import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,6 +23,10 @@ from vmoc.mux.effects import HandOver, OperatorInput, SwitchAppeared, SwitchVani
 from vmoc.net.tls import Identity
 
 Key = tuple[int, int]
+PART: Final = 500
+"""Slices in one message."""
+PIECE: Final = 8
+"""Slices that are read at a time: a fraction of a millisecond."""
 
 
 class MessageError(VmocError):
@@ -50,10 +55,15 @@ class Charter:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The slices differ: ``drop``, then ``put``; ``more``: the change goes on. Its end is answered with ``Adopted``."""
+    """The slices to know differ: ``drop``, then ``put``; ``more``: the change goes on.
+
+    Its end is answered with ``Adopted``.
+
+    ``put`` is in pieces as ``pack`` writes them, each a tuple of slices: reading all at once would hold up packets.
+    """
 
     number: int
-    put: tuple[Slice, ...]
+    put: tuple[bytes, ...]
     drop: tuple[str, ...]
     more: bool = False
 
@@ -112,10 +122,15 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """Switches may come. ``known``: those whose flows the worker's journal told."""
+class Known:
+    """``keys``: the switches whose flows the worker's journal tells. It waits for the slices that concern them."""
 
-    known: tuple[Key, ...]
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Switches may come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +207,15 @@ class Noted:
     level: str
     text: str
     trace: str = ""
+
+
+def changes(number: int, put: Sequence[Slice], drop: Sequence[str]) -> Iterator[Changed]:
+    """A change in messages of a bounded size."""
+    steps = max(len(put), len(drop), 1)
+    for start in range(0, steps, PART):
+        end = start + PART
+        pieces = tuple(pack(tuple(put[at : min(at + PIECE, end)])) for at in range(start, min(end, len(put)), PIECE))
+        yield Changed(number, pieces, tuple(drop[start:end]), more=end < steps)
 
 
 # -- writing and reading -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from functools import partial
 from itertools import islice
 from time import monotonic
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from vmoc.net.edge import Edge
 from vmoc.registry import Snapshot
 from vmoc.status import Connection, DatapathStatus, FlowStatus, SwitchStatus, SwitchSummary
 from vmoc.telemetry.events import EventLog
-from vmoc.topology import Network
+from vmoc.topology import NetworkSwitch
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -114,11 +115,14 @@ class CrewRack(Rack):
     # -- slices ------------------------------------------------------------------------------------
 
     def _statuses(self, owners: Iterable[Slice], deadline: float) -> Iterator[DatapathStatus]:
-        names = (owner.id for owner in owners)
-        while some := list(islice(names, SLICES)):
-            told = self._remotes(self._members, deadline, "slice_statuses", some)
+        every = iter(owners)
+        while some := list(islice(every, SLICES)):
+            told = self._remotes(self._members, deadline, "slice_statuses", [owner.id for owner in some])
             found = {number: list(statuses.values()) for number, statuses in told.items()}
-            yield from self._loop.ask(lambda found=found: merging.datapaths(found, self._worker_of), deadline)  # type: ignore[misc]
+            # A worker knows the slices that concern its switches; of a switch that nobody has, what there is to say
+            # is known here.
+            here = list(super()._statuses(some, deadline))
+            yield from self._loop.ask(partial(merging.datapaths, here, found, self._worker_of), deadline)
 
     # -- connections -------------------------------------------------------------------------------
 
@@ -169,8 +173,13 @@ class CrewRack(Rack):
     ) -> Page[FlowStatus]:
         """Flows by table and falling priority. Raises as ``FlowShelf.flows``."""
         deadline = monotonic() + timeout
+        home = self._home(dpid, deadline)
+        if slice_id is not None:
+            owner = self._slice(slice_id, deadline)
+            if not any(segment.attachment(dpid) for segment in owner.segments):
+                return Page(())  # and its worker need not know the slice
         page: Page[FlowStatus] = self._remote(
-            self._home(dpid, deadline),
+            home,
             deadline,
             "flows",
             dpid,
@@ -185,18 +194,8 @@ class CrewRack(Rack):
 
     # -- who ---------------------------------------------------------------------------------------
 
-    def topology(
-        self, slice_id: str | None = None, *, among: Iterable[str] | None = None, timeout: float = TIMEOUT
-    ) -> Network:
-        """Switches, links and what slices (``among`` these) have of them; of one slice only that.
-
-        Raises ``NotKnownError``.
-        """
-        deadline = monotonic() + timeout
-        if slice_id is not None:
-            self._slice(slice_id, deadline)
-        parts = self._remotes(
-            self._members, deadline, "topology", slice_id, among=among if among is None else list(among)
+    def _network_switches(self, deadline: float) -> list[NetworkSwitch]:
+        parts = self._remotes(self._members, deadline, "topology", None, among=[])
+        return sorted(
+            (switch for part in parts.values() for switch in part.switches), key=lambda one: (one.dpid, one.native_vlan)
         )
-        network = merging.network(parts.values(), self._seen_links())
-        return network if slice_id is None else network.of_slice(slice_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -27,9 +28,12 @@ from vmoc.daemon.forwarding import Forwarder
 from vmoc.daemon.limits import raise_file_limit, tune_process
 from vmoc.daemon.rack import Rack
 from vmoc.daemon.workers import messages as m
+from vmoc.daemon.workers.collecting import Collecting
+from vmoc.daemon.workers.collecting import begin as begin_collecting
 from vmoc.daemon.workers.messages import MessageError, pack, unpack
 from vmoc.errors import VmocError
 from vmoc.events import Event, Kind
+from vmoc.model import Slice
 from vmoc.mux.effects import OperatorInput, SwitchAppeared, SwitchForgotten, SwitchVanished
 from vmoc.mux.journal import Kept
 from vmoc.net import southbound, tls
@@ -46,8 +50,6 @@ LOAD: Final = 1.0
 DRAIN: Final = 3.0
 LAST_WORDS: Final = 0.1
 """Seconds for saying why it ends."""
-AT_ONCE: Final = 32
-"""Slices of a change for which no thread is worth it."""
 MOST_UNSENT: Final = 8 << 20
 """Bytes of facts that may wait for the parent; beyond that they are counted only."""
 MOST_PACKET_INS: Final = 1 << 20
@@ -95,9 +97,13 @@ class Worker:
         self._lag = LoopLag()
         self._snapshot = Snapshot()
         self._charter: m.Charter | None = None
+        self._chartered = asyncio.Event()
         self._forwarder: Forwarder | None = None
         self._rack: Rack | None = None
-        self._changes: asyncio.Queue[m.Changed] = asyncio.Queue()
+        self._changes: asyncio.Queue[m.Changed | tuple[m.Handed, socket.socket]] = asyncio.Queue()
+        """And switches: the slices that are told before one come are adopted before it is served."""
+        self._dropped = 0
+        """Slices that went, ever."""
         self._facts: list[Any] = []
         self._forgotten: list[tuple[int, int]] = []
         self._lost = 0
@@ -147,7 +153,7 @@ class Worker:
         match message:
             case m.Handed():
                 assert descriptor is not None, "a connection comes with every switch"
-                self._serve(message, socket.socket(fileno=descriptor))
+                self._changes.put_nowait((message, socket.socket(fileno=descriptor)))
             case m.Changed():
                 self._changes.put_nowait(message)
             case m.Asked():
@@ -155,6 +161,7 @@ class Worker:
             case m.Charter():
                 self._charter = message
                 self._packet_ins = message.packet_ins
+                self._chartered.set()
             case m.DefaultController():
                 if self._forwarder is not None:
                     self._forwarder.set_default_controller(message.endpoint)
@@ -180,25 +187,36 @@ class Worker:
         self._spawn(southbound.take_over(self._forwarder.edge, connection, handed.peer, switch.key[1], welcomed))
 
     async def _follow(self) -> None:
-        """Adopt changes one after the other; a large one is worked out beside the loop."""
-        put: list[Any] = []
+        """Adopt changes, and take switches, in order; a large change in pieces, and packets go between."""
+        journal, kept = await self._read_journal()
+        put: list[Slice] = []
         drop: list[str] = []
         while True:
             change = await self._changes.get()
-            put += change.put
+            if isinstance(change, tuple):
+                self._serve(*change)
+                continue
+            for piece in change.put:
+                put += unpack(piece)
+                await asyncio.sleep(0)
             drop += change.drop
             if change.more:
                 continue
             # If this fails what we hold is not what the parent holds: the worker ends, and its successor begins anew.
-            if len(put) + len(drop) <= AT_ONCE:
-                snapshot = follow(self._snapshot, put, drop)
-            else:
-                snapshot = await in_thread(follow, self._snapshot, put, drop)
+            steps = follow(self._snapshot, put, drop)
+            try:
+                while True:
+                    for _ in range(m.PIECE):
+                        next(steps)
+                    await asyncio.sleep(0)
+            except StopIteration as end:
+                snapshot: Snapshot = end.value
             names = (*drop, *(one.id for one in put))
+            self._dropped += len(drop)
             put, drop = [], []
             self._snapshot = snapshot
             if self._forwarder is None:
-                await self._begin()
+                self._begin(journal, kept)
             else:
                 self._adopt(self._forwarder, snapshot, names)
             self._flush()
@@ -208,16 +226,21 @@ class Worker:
     def _adopt(forwarder: Forwarder, snapshot: Snapshot, names: tuple[str, ...]) -> None:
         forwarder.edge.run(lambda: forwarder.adopt(snapshot, names))
 
-    async def _begin(self) -> None:
+    async def _read_journal(self) -> tuple[JournalFile | None, list[Kept]]:
+        await self._chartered.wait()
         charter = self._charter
-        assert charter is not None, "the charter comes first"
         journal: JournalFile | None = None
         kept: list[Kept] = []
-        if charter.journal is not None:
+        if charter is not None and charter.journal is not None:
             journal, kept = await in_thread(
                 journaling.start_worker, charter.journal, charter.number, _FromThread(self._loop, self._log)
             )
-        charter = self._charter or charter  # it may have changed while the journal was read
+        self._send(m.Known(tuple({one.key: None for one in kept})))
+        return journal, kept
+
+    def _begin(self, journal: JournalFile | None, kept: list[Kept]) -> None:
+        charter = self._charter
+        assert charter is not None, "the charter comes first"
         self._forwarder = forwarder = Forwarder(
             self._loop,
             self._snapshot,
@@ -236,7 +259,8 @@ class Worker:
         self._rack = Rack(forwarder.edge, forwarder.core, EventLog(self._log, capacity=1))
         self._lag.start(self._loop)
         tune_process()
-        self._send(m.Ready(tuple({one.key: None for one in kept})))
+        begin_collecting()
+        self._send(m.Ready())
 
     @property
     def _number(self) -> int:
@@ -312,12 +336,18 @@ class Worker:
 
     async def _report_load(self) -> None:
         before, used = monotonic(), time.process_time()
+        collecting = Collecting(before)
         while True:
             await asyncio.sleep(LOAD)
             now, cpu = monotonic(), time.process_time()
-            switches = 0 if self._forwarder is None else self._forwarder.edge.load()[0]["south"]
-            self._send(m.Load((cpu - used) / (now - before), switches))
+            edge = None if self._forwarder is None else self._forwarder.edge
+            self._send(m.Load((cpu - used) / (now - before), 0 if edge is None else edge.load()[0]["south"]))
             before, used = now, cpu
+            if edge is not None:
+                wires = len(edge.wires)
+                gone = edge.registered - wires + self._dropped
+                if collecting.is_due(gone, wires + len(self._snapshot.slices), now):
+                    gc.collect()
 
     def _spawn(self, work: Any) -> None:
         task = self._loop.create_task(work)

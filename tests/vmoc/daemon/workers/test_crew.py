@@ -17,7 +17,7 @@ from vmoc.daemon.workers import crew as crew_module
 from vmoc.daemon.workers import messages as m
 from vmoc.daemon.workers.crew import Crew
 from vmoc.events import Event, Kind
-from vmoc.model import Endpoint, Origin, Segment, Slice
+from vmoc.model import Attachment, Endpoint, Origin, Segment, Slice
 from vmoc.mux.effects import OperatorInput, SwitchAppeared, SwitchVanished
 from vmoc.net.southbound import Listener, Listening
 from vmoc.openflow import header
@@ -46,9 +46,6 @@ class Member:
             self.told.append(message)
         if descriptor is not None:
             self.descriptors.append(descriptor)
-
-    def send_packed(self, data: bytes) -> None:
-        self.told.append(m.unpack(data))
 
     def is_ready(self) -> None:
         self.ready = True
@@ -109,7 +106,11 @@ class World:
 
     def ready(self, *numbers: int) -> None:
         for number in numbers:
-            self.crew.heard(self.members[number], m.Ready(()))  # type: ignore[arg-type]
+            self.knows(number)
+            self.crew.heard(self.members[number], m.Ready())  # type: ignore[arg-type]
+
+    def knows(self, number: int, *keys: tuple[int, int]) -> None:
+        self.crew.heard(self.members[number], m.Known(keys))  # type: ignore[arg-type]
 
     def change(self, put: list[Slice], drop: list[str]) -> list[bool]:
         plan = self.registry.plan_change(put, drop, origin=Origin.FILE)
@@ -151,6 +152,10 @@ def members(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew_module, "Member", Member)
 
 
+def put(*changes: m.Changed) -> list[str]:
+    return [one.id for change in changes for piece in change.put for one in m.unpack(piece)]
+
+
 ALICE, BOB = Slice("alice", (Segment(1),)), Slice("bob", (Segment(2),))
 
 
@@ -158,9 +163,11 @@ def test_a_worker_is_told_everything_and_a_change_waits_for_all() -> None:
     async def scene() -> None:
         world = World(ALICE)
         for member in world.members:
+            (charter,) = member.told
+            world.knows(member.number)
             charter, slices = member.told
             assert (charter.number, charter.journal, charter.packet_ins) == (member.number, None, True)
-            assert [one.id for one in slices.put] == ["alice"] and not slices.more
+            assert put(slices) == ["alice"] and not slices.more
         starting = world.loop.create_task(world.crew.started())
         world.ready(0)
         await asyncio.sleep(0)
@@ -170,7 +177,7 @@ def test_a_worker_is_told_everything_and_a_change_waits_for_all() -> None:
         done = world.change([BOB], ["alice"])
         for member in world.members:
             change = member.hears(m.Changed)[-1]
-            assert ([one.id for one in change.put], change.drop) == (["bob"], ("alice",))
+            assert (put(change), change.drop) == (["bob"], ("alice",))
         world.adopted(0, change.number)
         assert not done
         world.adopted(1, change.number)
@@ -183,6 +190,70 @@ def test_a_worker_is_told_everything_and_a_change_waits_for_all() -> None:
     play("asyncio", scene)
 
 
+def on(name: str, vlan: int, *dpids: int) -> Slice:
+    return Slice(name, (Segment(vlan, attachments=tuple(map(Attachment, dpids))),))
+
+
+def test_a_worker_is_told_of_the_slices_of_its_switches() -> None:
+    async def scene() -> None:
+        world = World()
+        one, two = world.members
+
+        def told(member: Member) -> list[str]:
+            found = [name for change in member.hears(m.Changed) for name in (*put(change), *change.drop)]
+            member.told.clear()
+            return found
+
+        assert world.change([on("early", 1, 9), on("late", 20, 5, 11)], []) == [True], "nobody is there to be told"
+        world.knows(0, (5, 0), (9, 0))
+        world.knows(1, (9, 101))
+        assert told(one) == ["early", "late"] and told(two) == ["early"], "what their journals are about"
+        done = world.change([on("five", 2, 5), on("both", 3, 5, 6), on("six", 4, 6), Slice("all", (Segment(5),))], [])
+        assert told(one) == ["five", "both", "all"] and told(two) == ["all"]
+        world.adopted(0, 2)
+        assert not done
+        world.adopted(1, 2)
+        assert done == [True]
+        assert world.change([on("seven", 6, 7)], []) == [True], "nobody has that switch"
+        world.change([on("five", 2, 7), on("early", 1, 9, 10), on("six", 8, 6)], [])
+        assert told(one) == ["five", "early"] and told(two) == ["early"], "what one knows it knows as it is"
+        world.change([], ["both", "six"])
+        assert told(one) == ["both"] and told(two) == []
+        world.close()
+
+    play("asyncio", scene)
+
+
+def test_a_switch_comes_after_its_slices() -> None:
+    async def scene() -> None:
+        world = World()
+        world.ready(0, 1)
+        world.change([on("seven", 6, 7), on("off", 7, 7), on("eight", 6, 8)], [])
+        world.change([replace(on("off", 7, 7), enabled=False), Slice("all", (Segment(5),))], [])
+        await world.switch(7)
+        await until(lambda: world.served() == {7: 0}, "the hand-over")
+        told = world.members[0].told[-3:]
+        assert [type(one) for one in told] == [m.Changed, m.Changed, m.Handed]
+        assert put(told[0]) == ["all"] and put(told[1]) == ["seven", "off"] and told[1].number == 0
+        assert put(*world.members[1].hears(m.Changed)[1:]) == ["all"]
+        await world.switch(7)  # it comes again, and has been told of
+        await until(lambda: len(world.members[0].hears(m.Handed)) == 2, "the second hand-over")
+        assert len(world.members[0].hears(m.Changed)) == 3
+        world.change([on("new", 9, 7)], [])
+        assert put(world.members[0].hears(m.Changed)[-1]) == ["new"]
+        # Once it is forgotten the next worker is told, and this one only of what it knows.
+        world.crew.heard(world.members[0], m.Forgotten(((7, 0),), 2))  # type: ignore[arg-type]
+        world.change([on("newer", 10, 7)], [])
+        assert put(world.members[0].hears(m.Changed)[-1]) == ["new"]
+        world.crew.heard(world.members[0], m.Load(0.9, 5))  # type: ignore[arg-type]
+        await world.switch(7)
+        await until(lambda: world.members[1].hears(m.Handed), "the other worker")
+        assert put(world.members[1].told[-2]) == ["seven", "off", "new", "newer"]
+        world.close()
+
+    play("asyncio", scene)
+
+
 def test_many_slices_go_in_parts_and_are_reported_in_parts() -> None:
     async def scene() -> None:
         world = World()
@@ -190,9 +261,9 @@ def test_many_slices_go_in_parts_and_are_reported_in_parts() -> None:
         many = [Slice(f"s{number}", (Segment(number + 1),)) for number in range(1201)]
         world.change(many, [])
         parts = world.members[0].hears(m.Changed)[1:]
-        assert [len(part.put) for part in parts] == [500, 500, 201]
+        assert [len(put(part)) for part in parts] == [500, 500, 201]
         assert [part.more for part in parts] == [True, True, False]
-        assert [one.id for part in parts for one in part.put] == [one.id for one in many]
+        assert put(*parts) == [one.id for one in many]
         assert len(world.events) < 1201, "packets of os-ken applications come in between"
         await until(lambda: len(world.events) == 1201, "all reports")
         assert [event.slice for event in world.events] == [one.id for one in many]
@@ -211,12 +282,12 @@ def test_a_worker_that_dies_is_not_waited_for_and_begins_with_what_is_now() -> N
         assert done == [True]
         world.crew.set_default_controller(Endpoint.parse("tcp:127.0.0.1:1"))
         world.members[0].start()
+        assert world.change([Slice("carol", (Segment(3),))], []) == [], "the other one is"
+        world.knows(0)
         charter, slices = world.members[0].told
         assert charter.default_controller == Endpoint.parse("tcp:127.0.0.1:1")
-        assert [one.id for one in slices.put] == ["alice", "bob"]
-        assert [event.kind for event in world.events] == [Kind.WORKER_LOST, Kind.SLICE_ADDED] or [
-            event.kind for event in world.events
-        ] == [Kind.SLICE_ADDED, Kind.WORKER_LOST]
+        assert put(slices) == ["alice", "bob", "carol"]
+        assert {event.kind for event in world.events} == {Kind.WORKER_LOST, Kind.SLICE_ADDED}
         # While nobody runs nobody needs waiting for.
         world.members[0].dies()
         world.members[1].dies()
@@ -266,7 +337,8 @@ def test_a_switch_waits_for_its_worker_and_the_last_connection_counts() -> None:
         await until(lambda: len(world.crew._held) == 1 and len(world.crew.edge.wires) == 0, "one to be held")
         assert not world.members[1].hears(m.Handed), "it is another's"
         world.members[0].start()
-        world.crew.heard(world.members[0], m.Ready(((7, 0),)))  # type: ignore[arg-type]
+        world.knows(0, (7, 0))
+        world.crew.heard(world.members[0], m.Ready())  # type: ignore[arg-type]
         await until(lambda: world.served() == {7: 0}, "the hand-over")
         connection = socket.socket(fileno=os.dup(world.members[0].descriptors[-1]))
         assert connection.getpeername() == world.writers[-1].get_extra_info("sockname")

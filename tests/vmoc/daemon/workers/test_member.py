@@ -20,12 +20,12 @@ from vmoc.daemon.workers.messages import Drain, Load, Noted, Ready, unpack
 
 # Says it is ready, answers "reading", ends at Drain; says a last word before it ends by itself at "topology".
 SCRIPT = """
-import os, socket, sys
+import os, socket, sys, time
 from vmoc.daemon.workers.messages import *
 from vmoc.net.channel import Frames, frame
 end, frames = socket.socket(fileno=int(sys.argv[1])), Frames()
 def say(message): end.sendall(frame(pack(message)))
-say(Ready(()))
+say(Ready())
 while True:
     data = end.recv(65536)
     if not data:
@@ -41,6 +41,7 @@ while True:
             os._exit(3)
         if isinstance(message, Asked) and message.method == "nonsense":
             end.sendall(b"\\xff" * 50)
+            time.sleep(60)  # and does not go by itself
 """
 
 
@@ -88,7 +89,7 @@ def test_it_is_asked_and_ends_when_it_is_told_to(loop_kind: str) -> None:
         member.stop()
         member.send(Drain())
         await until(lambda: host.events[-1] == "it ended with status 0", "its end")
-        assert host.events == ["begun", Ready(()), "it ended with status 0"] and member.restarts == 0
+        assert host.events == ["begun", Ready(), "it ended with status 0"] and member.restarts == 0
         await asyncio.sleep(0.05)
         assert member.pid is None and sockets() == before
 
@@ -109,7 +110,7 @@ def test_a_killed_one_comes_again_and_answers_what_its_predecessor_did_not(loop_
         os.kill(first, signal.SIGKILL)
         pid, _, _ = await answer(late)
         assert pid == member.pid != first and member.restarts == 1
-        assert host.events == ["begun", Ready(()), "it was killed by SIGKILL", "begun", Ready(())]
+        assert host.events == ["begun", Ready(), "it was killed by SIGKILL", "begun", Ready()]
         member.kill()
 
     play(loop_kind, scene)

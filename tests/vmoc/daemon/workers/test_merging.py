@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vmoc.daemon.workers import merging
 from vmoc.status import Connection, DatapathStatus, Lifecycle, SliceStatus, SwitchSummary
-from vmoc.topology import Network, NetworkLink, NetworkSwitch, SlicePorts
 
 
 def summary(dpid: int, native: int = 0) -> SwitchSummary:
@@ -47,27 +44,14 @@ def test_numbers_of_connections_lead_back_to_their_worker():
 
 
 def test_of_each_switch_the_one_that_serves_it_tells():
-    # Both know the slice; each says of the other's switches that they were never there.
+    # Two know the slice; each says of the other's switches that they were never there, as is said here of all.
     found = {
         0: status(datapath(1, "ready", 3), datapath(2, "absent"), datapath(9, "absent")),
         1: status(datapath(1, "absent"), datapath(2, "ready", 3), datapath(9, "absent")),
+        2: [],
     }
-    homes = {1: 0, 2: 1}
-    told = merging.datapaths(found, homes.get)
-    assert [(one.dpid, one.state) for one in told] == [(1, "ready"), (9, "absent"), (2, "ready")]
+    homes = {1: 0, 2: 1, 8: 2}
+    here = [datapath(dpid, "nobody's") for dpid in (1, 2, 8, 9)]
+    told = merging.datapaths(here, found, homes.get)
+    assert [(one.dpid, one.state) for one in told] == [(1, "ready"), (2, "ready"), (8, "nobody's"), (9, "nobody's")]
     assert [link.number for one in told for link in one.controllers] == [3, merging.NUMBERS + 3]
-
-
-def test_the_parts_of_a_network_are_one():
-    def switch(dpid: int) -> NetworkSwitch:
-        return NetworkSwitch(dpid, 0, f"s{dpid}", True, ())
-
-    def ports(dpid: int) -> SlicePorts:
-        return SlicePorts("a", 1, dpid, (1,))
-
-    links: list[Any] = [NetworkLink(2, 1, 1, 1, 0.0, 0.0), NetworkLink(1, 1, 2, 1, 0.0, 0.0)]
-    parts = [Network((switch(2),), (), (ports(2),)), Network((switch(1),), (), (ports(1), ports(2)))]
-    whole = merging.network(parts, links)
-    assert [one.dpid for one in whole.switches] == [1, 2]
-    assert whole.links == (links[1], links[0])
-    assert whole.slices == (ports(1), ports(2))

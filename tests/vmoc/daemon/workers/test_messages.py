@@ -10,7 +10,19 @@ from types import MappingProxyType
 import pytest
 
 from vmoc.daemon.asking import BusyError, NotKnownError
-from vmoc.daemon.workers.messages import Asked, Changed, Handed, Happened, MessageError, Raised, pack, unpack
+from vmoc.daemon.workers.messages import (
+    PART,
+    PIECE,
+    Asked,
+    Changed,
+    Handed,
+    Happened,
+    MessageError,
+    Raised,
+    changes,
+    pack,
+    unpack,
+)
 from vmoc.errors import VmocError
 from vmoc.events import Event, Kind
 from vmoc.model import Attachment, Endpoint, Limits, Origin, Policy, Segment, Slice, Timers
@@ -35,7 +47,8 @@ RICH = Slice(
 @pytest.mark.parametrize(
     "message",
     [
-        Changed(3, (RICH, Slice("bob")), ("carol",)),
+        (RICH, Slice("bob")),
+        Changed(3, (b"abc",), ("carol",)),
         Handed(7, "198.51.100.1:4", True, HandOver(1, (0xAA, 101), 4, b"\4\6")),
         Happened((Event(Kind.REFUSED, slice="a", detail={"rule": "x"}, raw=b"\1"), OperatorInput((1, 0), b"x")), 2),
         Event(Kind.SWITCH_UP),
@@ -49,6 +62,16 @@ RICH = Slice(
 )  # fmt: skip
 def test_what_is_written_is_read(message: object):
     assert unpack(pack(message)) == message
+
+
+@pytest.mark.parametrize(("put", "drop"), [(0, 0), (1, 0), (0, PART + 1), (PART + PIECE + 1, 3), (2 * PART, PART)])
+def test_a_change_comes_whole_and_in_pieces(put: int, drop: int):
+    slices, names = [Slice(f"s{number}") for number in range(put)], [f"d{number}" for number in range(drop)]
+    told = [unpack(pack(one)) for one in changes(7, slices, names)]
+    pieces = [unpack(piece) for one in told for piece in one.put]
+    assert [one for piece in pieces for one in piece] == slices and all(len(piece) <= PIECE for piece in pieces)
+    assert [name for one in told for name in one.drop] == names
+    assert [one.more for one in told] == [True] * (len(told) - 1) + [False] and {one.number for one in told} == {7}
 
 
 def test_errors_come_back_as_what_they_were():

@@ -17,18 +17,20 @@ from vmoc.daemon.workers import merging
 from vmoc.daemon.workers.messages import Raised, pack
 from vmoc.daemon.workers.rack import CrewRack
 from vmoc.daemon.workers.worker import ASKABLE
-from vmoc.model import Endpoint, Origin, Segment, Slice
+from vmoc.model import Attachment, Endpoint, Origin, Segment, Slice
 from vmoc.net.edge import Edge
 from vmoc.registry import Registry
 from vmoc.status import Connection, DatapathStatus, Lifecycle, SliceStatus, SwitchSummary
 from vmoc.telemetry.events import EventLog
 from vmoc.telemetry.stream import EventFilter, StateEnd, StateItem
-from vmoc.topology import Network
+from vmoc.topology import Network, NetworkSwitch, SlicePorts
 
 # These are about slices, events and this process, and are answered by the parent.
 ANSWERED_HERE = {"lookup_owner", "watch", "audit"}
 # These are made of the others.
 COMPOSED = {"slice_status", "slice_counts"}
+# These are made of what workers tell.
+PARTLY = {"slice_statuses", "topology"}
 HOMES = {1: 0, 2: 1}
 ALICE = Slice("alice", (Segment(101, (Endpoint("tcp", "h", 1),)),))
 
@@ -102,7 +104,7 @@ def test_nothing_that_a_rack_offers_is_forgotten():
     offered = {name for name, _ in inspect.getmembers(Rack, inspect.isfunction) if not name.startswith("_")} | {"flows"}
     assert offered == ASKABLE | ANSWERED_HERE | COMPOSED
     remote = {name for name in vars(CrewRack) if not name.startswith("_")} | {"flows"}
-    assert ASKABLE - remote == {"slice_statuses"}, "which is what CrewRack._statuses asks for"
+    assert ASKABLE - remote == PARTLY, "which is what CrewRack._statuses and _network_switches ask for"
 
 
 def test_lists_are_of_all_and_one_switch_is_of_its_worker(world: tuple[CrewRack, list[Member]]):
@@ -179,11 +181,32 @@ def test_a_slice_is_what_all_tell_of_it(world: tuple[CrewRack, list[Member]]):
 
 def test_a_network_is_put_together(world: tuple[CrewRack, list[Member]]):
     rack, members = world
-    for member in members:
-        member.says["topology"] = lambda slice_id, among: Network((), (), ())
-    assert rack.topology() == Network((), (), ()) == rack.topology("alice", among=["alice"])
+    alone = DatapathStatus("alice", 101, 1, 0, 1, Lifecycle.ACTIVE, "", "", None, ports=(1, 2))
+    for member, dpid in zip(members, (2, 1), strict=True):
+        part = Network((NetworkSwitch(dpid, 0, f"s{dpid}", True, ()),), (), ())
+        member.says["topology"] = lambda slice_id, among, part=part: part if among == [] else None
+        member.says["slice_statuses"] = lambda names: {}
+    members[0].says["slice_statuses"] = lambda names: {"alice": SliceStatus("alice", True, (alone,), {})}
+    network = rack.topology()
+    assert [one.dpid for one in network.switches] == [1, 2]
+    assert network.slices == (SlicePorts("alice", 101, 1, (1, 2)),)
+    assert [one.dpid for one in rack.topology("alice").switches] == [1]
+    assert rack.topology(among=[]).slices == ()
     with pytest.raises(NotKnownError):
         rack.topology("nobody")
+
+
+def test_flows_of_a_slice_are_not_asked_of_who_need_not_know_it(world: tuple[CrewRack, list[Member]]):
+    rack, (_, two) = world
+    elsewhere = Slice("bob", (Segment(102, attachments=(Attachment(1),)),))
+    before = rack._core.view.slices  # type: ignore[attr-defined]
+    rack._core.view.slice = lambda name: elsewhere if name == "bob" else before().get(name)  # type: ignore[method-assign]
+    two.says["flows"] = lambda dpid, **options: Page((options["slice_id"],))
+    assert rack.flows(2, slice_id="alice").items == ("alice",)
+    assert rack.flows(2, slice_id="bob") == Page(())
+    for wrong in ({"dpid": 2, "slice_id": "nobody"}, {"dpid": 9, "slice_id": "alice"}):
+        with pytest.raises(NotKnownError):
+            rack.flows(**wrong)
 
 
 def test_what_a_worker_raises_is_raised(world: tuple[CrewRack, list[Member]]):

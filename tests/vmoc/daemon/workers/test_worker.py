@@ -67,7 +67,7 @@ class World:
 def run(scene: Callable[[World], Any]) -> None:
     async def whole() -> None:
         world = World()
-        world.tell(CHARTER, m.Changed(0, (Slice("alice", (Segment(1),)),), ()))
+        world.tell(CHARTER, *m.changes(0, [Slice("alice", (Segment(1),))], ()))
         await world.hears(m.Ready)
         await world.hears(m.Adopted)
         await scene(world)
@@ -76,11 +76,12 @@ def run(scene: Callable[[World], Any]) -> None:
     play("uvloop", whole)
 
 
-def test_changes_are_adopted_whole_and_in_order() -> None:
+def test_changes_are_adopted_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(world: World) -> None:
-        many = tuple(Slice(f"s{number}", (Segment(number + 2),)) for number in range(100))  # in a thread
-        world.tell(m.Changed(1, many[:60], (), more=True), m.Changed(1, many[60:], ("alice",)))
-        world.tell(m.Changed(2, (Slice("alice", (Segment(7),)),), ("s5",)))  # at once; but not before the other
+        many = [Slice(f"s{number}", (Segment(number + 2),)) for number in range(100)]
+        monkeypatch.setattr(m, "PART", 60)
+        world.tell(*m.changes(1, many, ("alice",)))
+        world.tell(*m.changes(2, [Slice("alice", (Segment(7),))], ("s5",)))  # at once; but not before the other
         last = await world.hears(m.Adopted, 3)
         assert [one.number for one in world.heard if isinstance(one, m.Adopted)] == [0, 1, 2] and last.number == 2
         told = await world.ask("slice_statuses", ["alice", "s5", "s99"])
@@ -119,6 +120,26 @@ def test_a_switch_is_served_refused_and_forgotten() -> None:
         assert forgotten == m.Forgotten(((0xAA, 0),), 4)
         facts = [fact for one in world.heard if isinstance(one, m.Happened) for fact in one.facts]
         assert Kind.SWITCH_REFUSED in [fact.kind for fact in facts if isinstance(fact, Event)]
+
+    run(scene)
+
+
+def test_a_switch_is_served_when_the_slices_told_before_it_are_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(world: World) -> None:
+        known: list[int] = []
+
+        def serve(handed: m.Handed, connection: socket.socket) -> None:
+            connection.close()
+            known.append(len(world.worker._snapshot.slices))
+
+        monkeypatch.setattr(world.worker, "_serve", serve)
+        many = [Slice(f"s{number}", (Segment(number + 2),)) for number in range(200)]
+        ours, theirs = socket.socketpair()
+        world.tell(*m.changes(0, many, ()))
+        world.channel.send(m.pack(m.Handed(1, "peer", False, HandOver(0, (1, 0), 4, FEATURES))), theirs.detach())
+        await until(lambda: known, "the switch")
+        assert known == [201]
+        ours.close()
 
     run(scene)
 
