@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from functools import partial
+from typing import Final, Protocol
+
+from vmoc.mux.clock import Clock
 
 _WHOLE: Final = 1.0 - 1e-6
 """A token, allowing for what floating point loses: at ``ready_at`` there must be one."""
+
+
+class Waiter(Protocol):
+    """Who may wait for a token."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is there, and still waits."""
+
+    def go_on(self, now: float) -> None:
+        """There is one."""
 
 
 class Bucket:
@@ -16,12 +30,12 @@ class Bucket:
     and leaves a debt, so that no cost is too big ever to pass.
     """
 
-    __slots__ = ("_at", "_tokens", "rate", "served", "waiting")
+    __slots__ = ("_at", "_served", "_tokens", "_waiting", "rate")
 
     def __init__(self, rate: float, now: float) -> None:
         self.rate = rate
-        self.waiting: deque[Any] = deque()
-        self.served = False
+        self._waiting: deque[Waiter] = deque()
+        self._served = False
         self._tokens = max(rate, 1.0)
         self._at = now
 
@@ -50,3 +64,24 @@ class Bucket:
         if not self.rate or self._tokens >= _WHOLE:
             return self._at
         return self._at + (1.0 - self._tokens) / self.rate
+
+    def queue(self, waiter: Waiter, clock: Clock) -> None:
+        """Let ``waiter`` go on when there is a token, and everybody who waits has had one."""
+        if waiter not in self._waiting:
+            self._waiting.append(waiter)
+        self._serve_later(clock)
+
+    def _serve_later(self, clock: Clock) -> None:
+        if self._waiting and not self._served:
+            self._served = True
+            clock.at(self.ready_at(), partial(self._serve, clock))
+
+    def _serve(self, clock: Clock, now: float) -> None:
+        self._served = False
+        for _ in range(len(self._waiting)):
+            if self.ready_at() > now:
+                break
+            waiter = self._waiting.popleft()
+            if waiter.paused:
+                waiter.go_on(now)
+        self._serve_later(clock)

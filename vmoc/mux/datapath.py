@@ -17,13 +17,14 @@ from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Presentation, S
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.buffers import BufferPool
 from vmoc.mux.clock import Alarm
-from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable, ports_named, without_outputs
+from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable
 from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
 from vmoc.mux.journal import Kept
 from vmoc.mux.likeness import actions_alike
 from vmoc.mux.pending import Expected, Request
 from vmoc.mux.suppress import Excess
+from vmoc.mux.virtualform import ports_named, without_outputs
 from vmoc.openflow import v10, v13
 from vmoc.openflow.features import LOCAL, LOCAL10, NO_FLOOD10, NO_PACKET_IN, Features, Port
 from vmoc.openflow.v10 import flow as f10
@@ -248,7 +249,7 @@ class VirtualDatapath:
             flows.version,
             self.hides_tag,
             self.dpid,
-            flows.last_serial,
+            flows.serial,
             self.groups.slot,
             self.groups.last_number,
             self.slot,

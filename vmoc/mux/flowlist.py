@@ -15,7 +15,8 @@ from vmoc.mux import admission
 from vmoc.mux.admission import OWNER_SHIFT
 from vmoc.mux.datapath import GUARD_PRIORITY, PROXY_TAG, VirtualDatapath
 from vmoc.mux.flowdump import Dump
-from vmoc.mux.flows import SERIAL_BITS, Entry, virtual_cookie
+from vmoc.mux.flows import SERIAL_BITS, Entry
+from vmoc.mux.virtualform import virtual_cookie
 from vmoc.openflow import stats, v10
 from vmoc.openflow.header import OF10
 from vmoc.openflow.text.flow import format_flow

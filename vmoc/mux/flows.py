@@ -24,11 +24,10 @@ from typing import Final, NamedTuple
 
 from vmoc import errors
 from vmoc.mux.journal import FLOW, FLOW_KIND, Notes
+from vmoc.mux.virtualform import body13, outputs_to, virtual_cookie, virtual_priority
 from vmoc.openflow import v10, v13
-from vmoc.openflow.v10 import actions as a10
 from vmoc.openflow.v10 import flow as f10
 from vmoc.openflow.v10 import match as m10
-from vmoc.openflow.v13 import actions as a13
 from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import oxm
 from vmoc.policy.flowmod import FlowChange
@@ -177,18 +176,25 @@ class FlowTable:
             if self.by_identity.get(entry.identity) is entry:
                 del self.by_identity[entry.identity]
 
-    def forget(self, entry: Entry) -> None:
-        """The entry is gone from the switch."""
-        self.kill(entry)
-        if self.by_serial.pop(entry.serial, None) is not None and self._notes is not None:
-            self._notes.forget(entry.serial)
+    def forget(self, *entries: Entry) -> None:
+        """The entries are gone from the switch."""
+        gone = []
+        for entry in entries:
+            self.kill(entry)
+            if self.by_serial.pop(entry.serial, None) is not None:
+                gone.append(entry.serial)
+        if gone and self._notes is not None:
+            self._notes.forget(*gone)
 
-    def accepted(self, added: Entry) -> None:
-        """The switch has processed an ADD: what it replaced is gone."""
-        previous, added.previous = added.previous, None
-        while previous is not None:
-            self.forget(previous)  # in the journal, too: a start would write all that was ever replaced
-            previous = previous.previous
+    def accepted(self, added: Iterable[Entry]) -> None:
+        """The switch has processed some ADDs: what they replaced is gone."""
+        replaced = []
+        for entry in added:
+            previous, entry.previous = entry.previous, None
+            while previous is not None:
+                replaced.append(previous)
+                previous = previous.previous
+        self.forget(*replaced)  # in the journal, too: a start would write all that was ever replaced
 
     def take_back(self, added: Entry) -> None:
         """The switch refused an ADD: what it would have replaced is still there."""
@@ -213,11 +219,10 @@ class FlowTable:
 
     def forget_dead(self, entries: Iterable[Entry], now: float) -> None:
         """The switch has processed the deletion of ``entries``; its FLOW_REMOVED may still be on the way."""
-        lingering = self._lingering
+        lingering, over = self._lingering, []
         while lingering and lingering[0][0] <= now:
-            _, entry = lingering.popleft()
-            if not entry.alive:
-                self.forget(entry)
+            over.append(lingering.popleft()[1])
+        self.forget(*(entry for entry in over if not entry.alive))
         lingering.extend((now + LINGER, entry) for entry in entries if not entry.alive)
 
     def revive(self, entry: Entry) -> None:
@@ -246,11 +251,6 @@ class FlowTable:
         self._lingering.clear()
 
     # -- the journal -------------------------------------------------------------------------------
-
-    @property
-    def last_serial(self) -> int:
-        """The highest serial so far."""
-        return self.serial
 
     def restore(self, serial: int, flows: Mapping[int, tuple[bytes, bytes, bool]]) -> None:
         """Know the entries of before a restart again: none of them counts until the switch shows it."""
@@ -364,7 +364,7 @@ class FlowTable:
             # 1.0 replaces the cookie too; match, timeouts, priority and flags stay.
             data = old[:48] + new[48:56] + old[56:72] + new[72:]
         else:
-            data = old[: _body13(old)] + new[_body13(new) :]
+            data = old[: body13(old)] + new[body13(new) :]
         self._set(entry, data, change.floods)
         self._note_rewrite(entry)
         return Change(entry, old, floods, data)
@@ -444,57 +444,6 @@ class FlowTable:
         )
 
 
-# -- the virtual form of an entry, read from the controller's message --------------------------------
-
-
-def virtual_priority(version: int, data: bytes) -> int:
-    """The priority the controller gave."""
-    return data[62] << 8 | data[63] if version == 1 else data[30] << 8 | data[31]
-
-
-def virtual_table(data: bytes) -> int:
-    """1.3: the table the controller gave."""
-    return data[24]
-
-
-def virtual_cookie(version: int, data: bytes) -> int:
-    """The cookie the controller gave."""
-    return int.from_bytes(data[48:56] if version == 1 else data[8:16], "big")
-
-
-def virtual_flags(version: int, data: bytes) -> int:
-    """The flags the controller gave."""
-    return data[70] << 8 | data[71] if version == 1 else data[44] << 8 | data[45]
-
-
-def virtual_match(version: int, data: bytes) -> bytes:
-    """The match the controller gave, canonical."""
-    if version == 1:
-        return m10.canonical(int.from_bytes(data[8:48], "big")).to_bytes(m10.LENGTH, "big")
-    return oxm.pack(oxm.parse(data, f13.MATCH_AT, len(data))[0])
-
-
-def virtual_body(version: int, data: bytes) -> bytes:
-    """The actions (1.0) or instructions (1.3) the controller gave, canonical."""
-    if version == 1:
-        return a10.pack(a10.parse(data, f10.FIXED, len(data)))
-    return a13.pack_instructions(a13.parse_instructions(data, _body13(data), len(data)))
-
-
-def virtual_instructions(data: bytes) -> list[a13.Instruction]:
-    """1.3: the instructions the controller gave, decoded."""
-    return a13.parse_instructions(data, _body13(data), len(data))
-
-
-def is_table_miss(data: bytes) -> bool:
-    """1.3: priority 0 and an empty match."""
-    return data[30] == 0 and data[31] == 0 and data[50] == 0 and data[51] == 4
-
-
-def _body13(data: bytes) -> int:
-    return f13.MATCH_AT + ((data[50] << 8 | data[51]) + 7 & ~7)
-
-
 def _as_add(version: int, data: bytes) -> bytes:
     """A 1.0 MODIFY that adds is remembered as the ADD it became."""
     return data[:56] + b"\x00\x00" + data[58:] if version == 1 else data
@@ -523,50 +472,3 @@ def _coverage(version: int, change: FlowChange):  # type: ignore[no-untyped-def]
         return covers10
     wanted, _ = oxm.parse(change.match, 0, len(change.match))
     return lambda match: oxm.covers(wanted, oxm.parse(match, 0, len(match))[0])
-
-
-def ports_named(version: int, data: bytes) -> set[int]:
-    """The ports of the virtual form: in_port, and what its actions output to."""
-    if version == 1:
-        match = int.from_bytes(data[8:48], "big")
-        ports = set() if m10.wildcards_of(match) & m10.W_IN_PORT else {m10.in_port_of(match)}
-        return ports | {a[1] for a in a10.parse(data, f10.FIXED, len(data)) if a[0] in (a10.OUTPUT, a10.ENQUEUE)}
-    ports = {field[1] for field in oxm.parse(data, f13.MATCH_AT, len(data))[0] if field[0] == oxm.IN_PORT}
-    for instruction in a13.parse_instructions(data, _body13(data), len(data)):
-        if instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS):
-            ports |= {action[1] for action in instruction[1] if action[0] == a13.OUTPUT}
-    return ports
-
-
-def without_outputs(version: int, body: bytes, ports: set[int]) -> bytes:
-    """Actions or instructions without the outputs to ``ports``: a switch may refuse ports it does not have."""
-    if version == 1:
-        kept = [a for a in a10.parse(body, 0, len(body)) if a[0] not in (a10.OUTPUT, a10.ENQUEUE) or a[1] not in ports]
-        return a10.pack(kept)
-    instructions: list[a13.Instruction] = []
-    for instruction in a13.parse_instructions(body, 0, len(body)):
-        if instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS):
-            kept = [action for action in instruction[1] if action[0] != a13.OUTPUT or action[1] not in ports]
-            instruction = (instruction[0], kept)
-        instructions.append(instruction)
-    return a13.pack_instructions(instructions)
-
-
-def outputs_to(version: int, data: bytes, port: int | None, group: int | None) -> bool:
-    """Whether the virtual actions name ``port`` (and ``group``); None means "any"."""
-    if port is None and group is None:
-        return True
-    if version == 1:
-        return any(
-            action[0] in (a10.OUTPUT, a10.ENQUEUE) and action[1] == port
-            for action in a10.parse(data, f10.FIXED, len(data))
-        )
-    ports, groups = set(), set()
-    for instruction in a13.parse_instructions(data, _body13(data), len(data)):
-        if instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS):
-            for action in instruction[1]:
-                if action[0] == a13.OUTPUT:
-                    ports.add(action[1])
-                elif action[0] == a13.GROUP:
-                    groups.add(action[1])
-    return (port is None or port in ports) and (group is None or group in groups)

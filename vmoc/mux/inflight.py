@@ -141,13 +141,12 @@ class InFlight:
 
     def settle(self, barrier: Request, now: float) -> None:
         """A barrier was answered, or refused: what was written before it has been processed."""
-        scope, xids = barrier.scope, barrier.settles or []
-        if scope is not None:
-            scope.unsettled -= len(xids)
-            scope.heavy -= barrier.heavy
-            scope.heavy_covered -= barrier.heavy
-            if not isinstance(scope, InFlight):
-                scope.flows.settled = barrier.serial
+        scope, xids = barrier.scope, barrier.settles
+        assert scope is not None
+        scope.unsettled -= len(xids)
+        scope.heavy -= barrier.heavy
+        scope.heavy_covered -= barrier.heavy
+        replacing = []
         pop = self.pending.waiting.pop
         for xid in xids:
             sent = pop(xid, None)
@@ -156,14 +155,17 @@ class InFlight:
             if sent.session is None:
                 self._own -= 1
                 continue
-            flows = sent.session.datapath.flows
             if sent.added is not None and sent.added.previous is not None:
-                flows.accepted(sent.added)
+                replacing.append(sent.added)
             if type(sent) is Request:
                 if sent.plan is not None:
-                    flows.forget_dead(sent.plan.dying, now)
+                    sent.session.datapath.flows.forget_dead(sent.plan.dying, now)
                 if sent.settled is not None:
                     sent.settled()
+        if not isinstance(scope, InFlight):
+            scope.flows.settled = barrier.serial
+            if replacing:
+                scope.flows.accepted(replacing)
 
     def _expire(self, now: float) -> None:
         """Requests nobody answered: forgotten silently, as on a real switch, but counted."""

@@ -16,8 +16,8 @@ Every record: kind 1, handle 4 (the virtual datapath), then by kind
 
     DATAPATH  dpid 8, native VLAN 2, VLAN 2, tag 2, version 1, hides tag 1, presented dpid 8, last serial 8,
               slot 2, last group number 4, slot in the metadata 2, length 2, slice id
-    FLOW      serial 8, floods 1, length 2, length 2, identity, FLOW_MOD    | FORGET serial 8
-    ACTIONS   serial 8, floods 1, length 2, FLOW_MOD                        | EMPTY
+    FLOW      serial 8, floods 1, length 2, length 2, identity, FLOW_MOD    | EMPTY
+    ACTIONS   serial 8, floods 1, length 2, FLOW_MOD                        | FORGET count 4, serials 8 each
     SLOT      slot 2
     GROUP     physical 4, virtual 4, length 2, GROUP_MOD                    | NO_GROUP physical 4
     METER     physical 4, virtual 4, length 2, flags and bands              | NO_METER physical 4
@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from struct import Struct
+from struct import Struct, iter_unpack, pack
 from struct import error as StructError
 from typing import Final, Protocol
 
@@ -37,7 +37,7 @@ _HEAD: Final = Struct("!BI")
 _DATAPATH: Final = Struct("!BIQHHHBBQQHIHH")
 FLOW: Final = Struct("!BIQBHH")
 _ACTIONS: Final = Struct("!BIQBH")
-_SERIAL: Final = Struct("!BIQ")
+_MANY: Final = Struct("!BII")
 _SLOT: Final = Struct("!BIH")
 _OBJECT: Final = Struct("!BIIIH")
 _PHYSICAL: Final = Struct("!BII")
@@ -145,9 +145,9 @@ class Notes:
         """An entry has other actions."""
         self.extend((_ACTIONS.pack(ACTIONS, self.handle, serial, floods, len(data)), data))
 
-    def forget(self, serial: int) -> None:
-        """An entry is gone from the switch."""
-        self.extend((_SERIAL.pack(FORGET, self.handle, serial),))
+    def forget(self, *serials: int) -> None:
+        """Entries are gone from the switch."""
+        self.extend((pack(f"!BII{len(serials)}Q", FORGET, self.handle, len(serials), *serials),))
 
     def empty(self) -> None:
         """All entries are."""
@@ -314,8 +314,11 @@ def _replay(found: dict[int, Kept], batch: bytes, at: int) -> int:
             kept.meters[physical] = (virtual, _piece(batch, at, length))
         return at + int(length)
     if kind == FORGET:
-        kept.flows.pop(_SERIAL.unpack_from(batch, at)[2], None)
-        return at + _SERIAL.size
+        count, at = _MANY.unpack_from(batch, at)[2], at + _MANY.size
+        piece = _piece(batch, at, 8 * count)
+        for (serial,) in iter_unpack("!Q", piece):
+            kept.flows.pop(serial, None)
+        return at + len(piece)
     if kind in (NO_GROUP, NO_METER):
         (kept.groups if kind == NO_GROUP else kept.meters).pop(_PHYSICAL.unpack_from(batch, at)[2], None)
         return at + _PHYSICAL.size

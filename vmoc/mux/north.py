@@ -14,20 +14,17 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vmoc import errors
 from vmoc.errors import Reason, Refused
 from vmoc.events import Kind
-from vmoc.mux import buffered, objects, requests
+from vmoc.mux import downward
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.clock import Alarm
 from vmoc.mux.effects import PauseReading, ResumeReading
 from vmoc.mux.flows import Unsettled
 from vmoc.mux.hub import Hub
-from vmoc.mux.pending import Expected, Sent
 from vmoc.mux.roles import AsyncMasks, Role
 from vmoc.openflow import header, names, v10, v13
 from vmoc.openflow.framing import FrameBuffer
@@ -51,7 +48,6 @@ _EXPENSIVE: Final = {
 _EXTRA: Final = 15
 DEFAULT_MISS_SEND_LEN: Final = 128
 _EMPTY: Final[list[bytes]] = []
-_NO_BUFFER: Final = b"\xff\xff\xff\xff"
 
 
 class NorthSession:
@@ -83,7 +79,7 @@ class NorthSession:
         self._order: deque[int | bytes] = deque()
         self.heard = now
         self._missed = 0
-        self._handlers = HANDLERS[self.version]
+        self._handlers = downward.HANDLERS[self.version]
         hub.north[cid] = self
         hub.writes[cid].append(header.hello(self.version, (self.version,)))
         self._alarm = hub.clock.at(now + hub.timers.handshake, self._handshake_expired)
@@ -176,9 +172,7 @@ class NorthSession:
     def _wait_for(self, bucket: Bucket, messages: list[bytes]) -> None:
         """Wait for a token, behind the slice's other controllers: who has just had one goes to the end."""
         self._hold(messages)
-        if self not in bucket.waiting:
-            bucket.waiting.append(self)
-        _serve_later(self.hub, bucket)
+        bucket.queue(self, self.hub.clock)
 
     def _wait(self, messages: list[bytes], until: float | None, now: float) -> None:
         self._hold(messages)
@@ -430,141 +424,7 @@ class NorthSession:
             message=message,
         )
 
-    # -- the hot messages --------------------------------------------------------------------------
-
-    def flow_mod(self, message: bytes, now: float) -> Bucket | None:
-        """FLOW_MOD: known shapes by recipe, everything else through the whole chain."""
-        datapath, switch = self.datapath, self.switch
-        bucket = datapath.flow_mods
-        if bucket.rate and not bucket.take(now):
-            return bucket
-        self.hub.counters.flow_mods += 1
-        datapath.flow_mods_in += 1
-        if self.role is Role.SLAVE:
-            raise Refused(errors.ROLE_SLAVE)
-        if datapath.buffers is not None and buffered.names_buffer(message):
-            self._flow_mod(buffered.flow_mod, message, now)
-            return None
-        recipe = datapath.flow_policy.recipe(message)
-        if recipe is not None:
-            pending = switch.pending
-            xid = pending.fresh()
-            quick = datapath.flows.quick_add(recipe, message, xid)
-            if quick is not None:
-                data, entry = quick
-                pending.waiting[xid] = Sent(Expected.NOTHING, self, message, entry)
-                switch.write(data)
-                unacked = datapath.unacked
-                unacked.append(xid)
-                if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:
-                    switch.acknowledge(datapath, now)
-                return None
-        self._flow_mod(requests.flow_mod, message, now)
-        return None
-
-    def _flow_mod(self, handle: Callable[[NorthSession, bytes, float], object], message: bytes, now: float) -> None:
-        try:
-            handle(self, message, now)
-        except Unsettled:  # it will come again
-            self.hub.counters.flow_mods -= 1
-            self.datapath.flow_mods_in -= 1
-            self.datapath.flow_mods.charge(-1)
-            raise
-
-    def packet_out(self, message: bytes, now: float) -> Bucket | None:
-        """PACKET_OUT."""
-        datapath = self.datapath
-        bucket = datapath.packet_outs
-        if bucket.rate and not bucket.take(now):
-            return bucket
-        self.hub.counters.packet_outs += 1
-        datapath.packet_outs_in += 1
-        if self.role is Role.SLAVE:
-            raise Refused(errors.ROLE_SLAVE)
-        if datapath.buffers is not None and message[8:12] != _NO_BUFFER:
-            buffered.packet_out(self, message, now)
-        else:
-            self.send_packet(message, message, now)
-        return None
-
-    def send_packet(self, message: bytes, given: bytes, now: float) -> bool:
-        """Vet a PACKET_OUT and write it; ``given`` is the controller's own message behind it.
-
-        Returns whether it was allowed.
-        """
-        datapath, switch = self.datapath, self.switch
-        pending = switch.pending
-        xid = pending.fresh()
-        data = datapath.packet_policy.vet(message, xid)
-        if isinstance(data, Refusal):
-            self.refuse(given, data, now)
-            return False
-        pending.waiting[xid] = Sent(Expected.NOTHING, self, given)
-        switch.write(data)
-        if len(data) > switch.HEAVY:
-            datapath.heavy += len(data)
-        unacked = datapath.unacked
-        unacked.append(xid)
-        if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:
-            switch.acknowledge(datapath, now)
-        return True
-
 
 def _not_ours(version: int, kind: int) -> Refusal:
     reason: Reason = errors.BAD_TYPE
     return Refusal("type", reason, f"{names.message_name(version, kind)} is not a controller's message")
-
-
-Handler = Callable[[NorthSession, bytes, float], Bucket | None]
-
-_SAME: Final[dict[int, Handler]] = {
-    header.ERROR: requests.swallow,
-    header.ECHO_REQUEST: requests.echo,
-    header.ECHO_REPLY: requests.swallow,
-    header.EXPERIMENTER: requests.experimenter,
-    header.FEATURES_REQUEST: requests.features,
-    header.GET_CONFIG_REQUEST: requests.get_config,
-    header.SET_CONFIG: requests.set_config,
-    header.PACKET_OUT: NorthSession.packet_out,
-    header.FLOW_MOD: NorthSession.flow_mod,
-}
-HANDLERS: Final[Mapping[int, Mapping[int, Handler]]] = {
-    OF10: {
-        **_SAME,
-        v10.PORT_MOD: requests.port_mod,
-        v10.STATS_REQUEST: requests.statistics_request,
-        v10.BARRIER_REQUEST: requests.barrier,
-        v10.QUEUE_GET_CONFIG_REQUEST: requests.queue_config,
-    },
-    OF13: {
-        **_SAME,
-        v13.GROUP_MOD: objects.group_mod,
-        v13.PORT_MOD: requests.port_mod,
-        v13.TABLE_MOD: requests.table_mod,
-        v13.MULTIPART_REQUEST: requests.statistics_request,
-        v13.BARRIER_REQUEST: requests.barrier,
-        v13.QUEUE_GET_CONFIG_REQUEST: requests.queue_config,
-        v13.ROLE_REQUEST: requests.role,
-        v13.GET_ASYNC_REQUEST: requests.get_async,
-        v13.SET_ASYNC: requests.set_async,
-        v13.METER_MOD: objects.meter_mod,
-    },
-}
-
-
-def _serve_later(hub: Hub, bucket: Bucket) -> None:
-    if bucket.waiting and not bucket.served:
-        bucket.served = True
-        hub.clock.at(bucket.ready_at(), partial(_serve, hub, bucket))
-
-
-def _serve(hub: Hub, bucket: Bucket, now: float) -> None:
-    """Let those who wait go on while there are tokens, each once."""
-    bucket.served = False
-    for _ in range(len(bucket.waiting)):
-        if bucket.ready_at() > now:
-            break
-        session = bucket.waiting.popleft()
-        if session.paused:
-            session.go_on(now)
-    _serve_later(hub, bucket)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.events import Kind
-from vmoc.mux import flows
+from vmoc.mux import flows, virtualform
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.flows import Entry
 from vmoc.mux.groups import Group, GroupStep, MeterStep
@@ -181,14 +181,9 @@ def _users(datapath: VirtualDatapath, kind: int) -> dict[int, list[Entry]]:
 
 
 def _named(data: bytes, kind: int) -> set[int]:
-    numbers: set[int] = set()
-    for instruction in flows.virtual_instructions(data):
-        if instruction[0] == v13.METER:
-            if kind == v13.METER:
-                numbers.add(instruction[1])
-        elif instruction[0] in (v13.APPLY_ACTIONS, v13.WRITE_ACTIONS) and kind == a13.GROUP:
-            numbers.update(action[1] for action in instruction[1] if action[0] == a13.GROUP)
-    return numbers
+    if kind == a13.GROUP:
+        return virtualform.outputs(header.OF13, data)[1]
+    return {each[1] for each in virtualform.virtual_instructions(data) if each[0] == v13.METER}
 
 
 def revet(switch: Switch, datapath: VirtualDatapath, now: float) -> list[Entry]:

@@ -71,7 +71,6 @@ class Request(Sent):
         plan: Plan | None = None,
         part: int = 0,
         unit: Unit | None = None,
-        settles: list[int] | None = None,
         done: Callable[[bytes, float], None] | None = None,
     ) -> None:
         super().__init__(expected, session, message, plan.added if plan else None)
@@ -80,7 +79,8 @@ class Request(Sent):
         self.plan = plan
         self.part = part
         self.unit = unit
-        self.settles = settles
+        self.settles: list[int] = []
+        """The messages a barrier confirms, by xid."""
         self.done = done
         self.size = 0
         """Bytes of the answer so far, of a request of ours."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.model import format_dpid
-from vmoc.mux import flows, objects
+from vmoc.mux import objects, virtualform
 from vmoc.mux.flows import TAG_MASK, Entry
 from vmoc.mux.pending import Expected, Request
 from vmoc.mux.tablefeatures import Trimmer
@@ -163,9 +163,9 @@ class _FlowFilter:
 
     def passes(self, version: int, entry: Entry) -> bool:
         """Judge the virtual form of an entry."""
-        if self.mask and (flows.virtual_cookie(version, entry.data) ^ self.cookie) & self.mask:
+        if self.mask and (virtualform.virtual_cookie(version, entry.data) ^ self.cookie) & self.mask:
             return False
-        return flows.outputs_to(version, entry.data, self.out_port, self.out_group)
+        return virtualform.outputs_to(version, entry.data, self.out_port, self.out_group)
 
 
 def _flow_request(session: NorthSession, message: bytes, kind: int, now: float) -> None:
@@ -220,28 +220,28 @@ def _parse13(session: NorthSession, message: bytes) -> tuple[int, bytes, _FlowFi
     return table, match, _FlowFilter(port, group, cookie, mask)
 
 
-def _own_entries(session: NorthSession, keep: _FlowFilter, reply: bytes) -> list[tuple[Entry, bytes, int]]:
+def _own_entries(session: NorthSession, keep: _FlowFilter, reply: bytes) -> list[tuple[Entry, bytes]]:
     version, table = session.version, session.datapath.flows
     parse = f10.parse_entries if version == OF10 else f13.parse_entries
     found = []
     for each in parse(reply, stats.BODY[version]):
         entry = table.find(each.cookie)
         if entry is not None and entry.alive and keep.passes(version, entry):
-            found.append((entry, each.raw, each.table))
+            found.append((entry, each.raw))
     return found
 
 
 def _relay_flows(session: NorthSession, message: bytes, keep: _FlowFilter, reply: bytes) -> None:
     version = session.version
     items = []
-    for entry, raw, table in _own_entries(session, keep, reply):
-        match, body = flows.virtual_match(version, entry.data), flows.virtual_body(version, entry.data)
-        priority, cookie = flows.virtual_priority(version, entry.data), flows.virtual_cookie(version, entry.data)
+    for entry, raw in _own_entries(session, keep, reply):
+        data = entry.data
+        match, body = virtualform.virtual_match(version, data), virtualform.virtual_body(version, data)
+        priority, cookie = virtualform.virtual_priority(version, data), virtualform.virtual_cookie(version, data)
         if version == OF10:
             items.append(f10.rewrite_entry(raw, match, priority, cookie, body))
         else:
-            given = flows.virtual_flags(version, entry.data)
-            table = flows.virtual_table(entry.data)
+            given, table = virtualform.virtual_flags(version, data), virtualform.virtual_table(data)
             items.append(f13.rewrite_entry(raw, table, match, priority, given, cookie, body))
     _relay_items(session, message, stats.FLOW, items, reply)
 
@@ -258,7 +258,7 @@ class _Total:
     def add(self, reply: bytes) -> None:
         """Count one fragment; answer at the last."""
         version = self._session.version
-        for _, raw, _ in _own_entries(self._session, self._keep, reply):
+        for _, raw in _own_entries(self._session, self._keep, reply):
             packets, octets = _COUNTS[version].unpack_from(raw)
             self._counts[0] += packets
             self._counts[1] += octets

@@ -19,7 +19,7 @@ from vmoc.mux.admission import Pipeline, Slots
 from vmoc.mux.clock import Alarm
 from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
 from vmoc.mux.effects import SwitchVanished
-from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, virtual_flags
+from vmoc.mux.flows import SERIAL_BITS, TAG_MASK
 from vmoc.mux.groups import SLOT_MAX, MeterPool
 from vmoc.mux.hub import Hub
 from vmoc.mux.inflight import InFlight
@@ -28,6 +28,7 @@ from vmoc.mux.portchanges import ADD, DELETE, MOST_PORTS
 from vmoc.mux.residents import Residents
 from vmoc.mux.suppress import Nobody
 from vmoc.mux.tablefeatures import TableCache
+from vmoc.mux.virtualform import virtual_flags
 from vmoc.openflow import header, names, stats, v10, v13
 from vmoc.openflow.features import Features, Port, parse_port, port_status
 from vmoc.openflow.header import OF10, OF13

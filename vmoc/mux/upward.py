@@ -9,15 +9,8 @@ from vmoc.errors import Refused
 from vmoc.events import Kind
 from vmoc.mux import buffered, operator, suppress
 from vmoc.mux.classify import UNTAGGED, classify13, delivered_match, frame_vid
-from vmoc.mux.flows import (
-    SERIAL_BITS,
-    Entry,
-    is_table_miss,
-    virtual_cookie,
-    virtual_match,
-    virtual_priority,
-    virtual_table,
-)
+from vmoc.mux.flows import SERIAL_BITS, Entry
+from vmoc.mux.virtualform import is_table_miss, virtual_cookie, virtual_match, virtual_priority, virtual_table
 from vmoc.openflow import header, v10, v13
 from vmoc.openflow.header import OF10
 

@@ -3,7 +3,7 @@
 Beside the state file, named after it: ``vmoc.db.flows``, while it is being
 written anew also ``vmoc.db.flows.next``, and the lock ``vmoc.db.flows.lock``.
 
-    file    "VMOCFLOW", format (2) 2, zero 2, boot id 16, own id 16, id of the file it goes on from 16, CRC 4
+    file    "VMOCFLOW", format (3) 2, zero 2, boot id 16, own id 16, id of the file it goes on from 16, CRC 4
     batch   length 4, CRC of the records 4, CRC of these 8 bytes 4, records
     end     length 0xffffffff, CRC of the own id, CRC of these 8 bytes: closed in an orderly way and synced
 
@@ -31,7 +31,7 @@ _FILE: Final = Struct("!8sHH16s16s16s")
 _CRC: Final = Struct("!I")
 _BATCH: Final = Struct("!II")
 _MAGIC: Final = b"VMOCFLOW"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _END: Final = 0xFFFFFFFF
 _LONGEST: Final = 1 << 30
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")

@@ -72,7 +72,7 @@ def test_changes_are_read_in_order() -> None:
     notes.actions(1, True, b"other actions")
     notes.actions(77, True, b"of an entry that is gone")
     notes.forget(2)
-    notes.forget(2)
+    notes.forget(2, 7)
     notes.slot(9)
     notes.group(0x900001, 5, b"five")
     notes.group(0x900002, 6, b"six")
@@ -240,6 +240,7 @@ def test_written_anew_while_it_is_written_it_says_the_same(seed: int) -> None:
 RECORDS: dict[str, Callable[[Notes], None]] = {
     "actions": lambda notes: notes.actions(3, True, b"data"),
     "forget": lambda notes: notes.forget(3),
+    "forget several": lambda notes: notes.forget(3, 1 << 47, 5),
     "empty": lambda notes: notes.empty(),
     "slot": lambda notes: notes.slot(3),
     "group": lambda notes: notes.group(1, 2, b"data"),

@@ -85,7 +85,7 @@ def test_a_foreign_file_and_a_newer_one_are_named(files: list[JournalFile], stat
     begun(files, state)
     whole = flows(state).read_bytes()
     flows(state).write_bytes(whole[:8] + b"\x00\x63" + whole[10:])
-    with pytest.raises(JournalUnusableError, match="is of format 99, this version reads format 2"):
+    with pytest.raises(JournalUnusableError, match="is of format 99, this version reads format 3"):
         read(state)
     for foreign in (b"", b"VMOC", b"SQLite format 3\0" + bytes(100)):
         flows(state).write_bytes(foreign)
