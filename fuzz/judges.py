@@ -23,7 +23,7 @@ from tests.emulation.table import Entry
 from vmoc.model import Attachment, Policy, Presentation, Segment, Slice
 
 if TYPE_CHECKING:
-    from fuzz.world import Controller
+    from fuzz.ends import Controller
 
 Place = tuple[int, int]
 """VLAN and, where slices share one, the slot of one of them."""

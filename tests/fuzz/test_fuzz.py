@@ -128,12 +128,12 @@ def test_an_exception_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         raise KeyError(len(message))
 
     handlers = {version: {**all_, 18 if version == 1 else 20: broken} for version, all_ in _handlers().items()}
-    monkeypatch.setattr("vmoc.mux.north.HANDLERS", handlers)
+    monkeypatch.setattr("vmoc.mux.downward.HANDLERS", handlers)
     assert "mistake" in finds(monkeypatch, tmp_path)
 
 
 def _handlers():  # type: ignore[no-untyped-def]
-    from vmoc.mux.north import HANDLERS
+    from vmoc.mux.downward import HANDLERS
 
     return HANDLERS
 

@@ -75,6 +75,22 @@ def test_a_chunk_of_one_question_over_and_over(version: int, name: str) -> None:
     assert max(sizes) < 3_000_000
 
 
+@pytest.mark.parametrize("version", [V10, V13])
+def test_a_chunk_of_questions_about_a_thousand_ports(version: int) -> None:
+    """Each FEATURES_REPLY of 1.0 describes them all."""
+    ports, question = range(1, 1001), of.message(version, "features_request")
+
+    def once() -> tuple[float, int]:
+        book, _ = scene(version, piece("alice", 100, ports, limits=Limits()), ports=ports)
+        cid = book.at("alice").cid
+        _, seconds = timed(lambda: book.mux.north_data(cid, question * (CHUNK // 8), book.now))
+        return seconds, sum(len(chunk) for chunks in book.mux.take().writes.values() for chunk in chunks)
+
+    times, sizes = zip(*(once() for _ in range(2)), strict=True)
+    assert min(times) < LIMIT
+    assert max(sizes) < 3_000_000
+
+
 # -- a switch that never finishes an answer ------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
 from vmoc.model import Policy
-from vmoc.mux.flows import SERIAL_BITS
+from vmoc.mux.flows import PROXY_TAG, SERIAL_BITS, Own
 from vmoc.mux.tablefeatures import TableRecord
 from vmoc.openflow import v10, v13
 from vmoc.openflow.header import OF10
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
 
 PRIORITY: Final = 100
 FIRST_TABLE: Final = 1
-_PROXY: Final = 0xFFFE << SERIAL_BITS
 OWNER_SHIFT: Final = 16
-_KIND: Final = 4
-"""The low bits of the cookie of an admission entry; other entries of the proxy have others."""
 _EXACT: Final = (1 << 64) - 1
 
 
@@ -129,10 +126,10 @@ class Slots:
 # -- entries -----------------------------------------------------------------------------------------
 
 
-def proxy_cookie(datapath: VirtualDatapath, kind: int) -> int:
+def proxy_cookie(datapath: VirtualDatapath, kind: Own) -> int:
     """The cookie of an entry of ours that is for one virtual datapath; in the direct pipeline it does not say which."""
     owner = datapath.tag if datapath.switch.pipeline.first_table else 0
-    return _PROXY | owner << OWNER_SHIFT | kind
+    return PROXY_TAG | owner << OWNER_SHIFT | kind
 
 
 def cookie_owner(switch: Switch, cookie: int) -> VirtualDatapath | None:
@@ -142,7 +139,7 @@ def cookie_owner(switch: Switch, cookie: int) -> VirtualDatapath | None:
 
 def is_admission(cookie: int) -> bool:
     """Whether the proxy gives that cookie to admission entries."""
-    return cookie >> SERIAL_BITS == 0xFFFE and cookie & 0xFFFF == _KIND
+    return cookie >> SERIAL_BITS == PROXY_TAG >> SERIAL_BITS and cookie & 0xFFFF == Own.ADMISSION
 
 
 def identity(datapath: VirtualDatapath, port: int) -> bytes:
@@ -165,7 +162,7 @@ def entry(datapath: VirtualDatapath, port: int) -> bytes:
         0,
         identity(datapath, port)[3:],
         v10.ADD,
-        cookie=proxy_cookie(datapath, _KIND),
+        cookie=proxy_cookie(datapath, Own.ADMISSION),
         priority=PRIORITY,
         flags=v13.SEND_FLOW_REM,
         instructions=instructions(datapath),
@@ -174,7 +171,7 @@ def entry(datapath: VirtualDatapath, port: int) -> bytes:
 
 def is_as_wanted(datapath: VirtualDatapath, found: f13.Entry) -> bool:
     """Whether an entry, known to be one of the datapath's ports' by its identity, is the datapath's and does it."""
-    if found.cookie != proxy_cookie(datapath, _KIND):
+    if found.cookie != proxy_cookie(datapath, Own.ADMISSION):
         return False
     at = f13.ENTRY_MATCH + len(found.match)
     try:
@@ -218,7 +215,7 @@ def revoke(datapath: VirtualDatapath, now: float) -> None:
             0,
             identity(datapath, port)[3:],
             v10.DELETE_STRICT,
-            cookie=proxy_cookie(datapath, _KIND),
+            cookie=proxy_cookie(datapath, Own.ADMISSION),
             cookie_mask=_EXACT,
             priority=PRIORITY,
         )
@@ -231,7 +228,7 @@ def switch_off(datapath: VirtualDatapath, now: float) -> None:
     switch = datapath.switch
     close(datapath)
     vlan = () if switch.native else ((oxm.VLAN_VID, oxm.VID_PRESENT | datapath.vlan, None),)
-    cookie = proxy_cookie(datapath, _KIND)
+    cookie = proxy_cookie(datapath, Own.ADMISSION)
     switch.send_own(f13.flow_mod(0, oxm.pack(vlan), v10.DELETE, cookie=cookie, cookie_mask=_EXACT), now)
     switch.barrier(switch, None, b"", now)
 

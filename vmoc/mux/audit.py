@@ -23,12 +23,10 @@ from typing import TYPE_CHECKING, Final
 from vmoc.errors import Refused
 from vmoc.events import Kind
 from vmoc.mux import admission, holdings, proving, suppress
-from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
-from vmoc.mux.flows import SERIAL_BITS, SERIAL_MASK, Entry
+from vmoc.mux.datapath import State, VirtualDatapath
+from vmoc.mux.flows import PROXY_TAG, SERIAL_BITS, SERIAL_MASK, Entry
 from vmoc.mux.groups import SLOT_SHIFT, GroupTable, MeterTable
-from vmoc.openflow import header, stats, v10
-from vmoc.openflow.header import OF10
-from vmoc.openflow.v10 import flow as f10
+from vmoc.openflow import header, stats
 from vmoc.openflow.v10 import match as m10
 from vmoc.openflow.v13 import flow as f13
 from vmoc.openflow.v13 import group as g13
@@ -156,7 +154,7 @@ class _Audit:
         self._note(vanished, "flow(s) had vanished")
         strays = [found for found in self._suspects if self._is_stray(found)]
         for found in strays:
-            switch.send_own(_delete(switch, found), now)
+            switch.send_own(proving.delete_entry(switch, found), now)
         self._note(len(strays), "stray(s) deleted")
         guards = admissions = 0
         for datapath, port in self._guards.values():
@@ -239,17 +237,3 @@ def _drop_lost(
         table.keep_only(ids - lost)
         count += len(lost)
     return count
-
-
-def _delete(switch: Switch, found: proving.FlowEntry) -> bytes:
-    if switch.version == OF10:
-        return f10.flow_mod(0, found.match, v10.DELETE_STRICT, priority=found.priority)
-    return f13.flow_mod(
-        0,
-        found.match,
-        v10.DELETE_STRICT,
-        table=found.table,
-        cookie=found.cookie,
-        cookie_mask=(1 << 64) - 1,
-        priority=found.priority,
-    )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Final
 
 from vmoc.events import Kind
 from vmoc.model import Endpoint, Policy, Timers, format_dpid
@@ -37,7 +38,10 @@ from vmoc.openflow.features import parse_features, parse_ports
 from vmoc.openflow.header import OF10
 from vmoc.registry import Snapshot
 
-ABSENT_SWITCHES = 1024
+ABSENT_SWITCHES: Final = 1024
+"""Switches that are away and known all the same."""
+ABSENT_DATAPATHS: Final = 1 << 14
+"""Virtual datapaths on those of them that nothing is left on: whoever invents DPIDs gets all slices of every switch."""
 
 
 class Mux:
@@ -247,10 +251,15 @@ class Mux:
         """Switches that left are kept for their flows, but not without bound, and not those that never came up."""
         absent = [switch for switch in self._switches.values() if switch.session is None]
         doomed = [switch for switch in absent if not switch.remembers]
-        excess = len(absent) - len(doomed) - ABSENT_SWITCHES
-        if excess > 0:  # whoever invents switches drives out none that slices have flows on
-            known = (switch for switch in absent if switch.remembers)
-            doomed += sorted(known, key=lambda switch: (switch.holds_something, switch.since))[:excess]
+        known = [switch for switch in absent if switch.remembers]
+        excess = len(known) - ABSENT_SWITCHES
+        weight = sum(len(switch.datapaths) for switch in known) - ABSENT_DATAPATHS
+        if excess > 0 or weight > 0:  # whoever invents switches drives out none that slices have flows on
+            for switch in sorted(known, key=lambda switch: (switch.holds_something, switch.since)):
+                if excess <= 0 and (weight <= 0 or switch.holds_something):
+                    break
+                doomed.append(switch)
+                excess, weight = excess - 1, weight - len(switch.datapaths)
         for switch in doomed:
             del self._switches[switch.key]
             self._hub.effect(SwitchForgotten(switch.key))

@@ -17,7 +17,7 @@ from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Presentation, S
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.buffers import BufferPool
 from vmoc.mux.clock import Alarm
-from vmoc.mux.flows import SERIAL_BITS, TAG_MASK, Entry, FlowTable
+from vmoc.mux.flows import PROXY_TAG, TAG_MASK, Entry, FlowTable
 from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
 from vmoc.mux.journal import Kept
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from vmoc.mux.north import NorthSession
     from vmoc.mux.switch import Switch
 
-PROXY_TAG: Final = 0xFFFE << SERIAL_BITS
 GUARD_PRIORITY: Final = 0xFFFF
 SAY_AGAIN: Final = 10.0
 """Seconds in which what goes on happening is reported once."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from vmoc.errors import Refused
 from vmoc.mux import admission
 from vmoc.mux.admission import OWNER_SHIFT
-from vmoc.mux.datapath import GUARD_PRIORITY, PROXY_TAG, VirtualDatapath
+from vmoc.mux.datapath import GUARD_PRIORITY, VirtualDatapath
 from vmoc.mux.flowdump import Dump
-from vmoc.mux.flows import SERIAL_BITS, Entry
+from vmoc.mux.flows import PROXY_TAG, SERIAL_BITS, Entry, Own
 from vmoc.mux.virtualform import virtual_cookie
 from vmoc.openflow import stats, v10
 from vmoc.openflow.header import OF10
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from vmoc.mux.switch import Switch
 
 _PROXY: Final = PROXY_TAG >> SERIAL_BITS
-_OWN: Final = {0: "guard", 1: "operator", 2: "standalone", 3: "suppress", 4: "admission"}
-"""VMOC's own entries, by the low part of their cookie."""
+_OWN: Final[dict[int, str]] = {kind: kind.name.lower() for kind in Own}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,7 @@ def write_out(one: Found, version: int, dpid: int, native_vlan: int) -> FlowStat
         physical = _line(_intended(version, source.grant, entry, one.cookie))
     else:
         whole = one.kind == "admission"
-        physical = _line(one.identity if whole else _bare(version, one.identity, one.cookie))
+        physical = _line(one.identity if whole else _add(version, one.identity, one.cookie))
     return FlowStatus(
         dpid=dpid,
         native_vlan=native_vlan,
@@ -218,68 +217,30 @@ def _line(data: bytes) -> str:
 
 def _as_flow_mod(version: int, told: f10.Entry | f13.Entry) -> bytes:
     raw = told.raw
-    if version == OF10:
-        return f10.flow_mod(
-            0,
-            told.match,
-            v10.ADD,
-            cookie=told.cookie,
-            idle=int.from_bytes(raw[54:56], "big"),
-            hard=int.from_bytes(raw[56:58], "big"),
-            priority=told.priority,
-            actions=raw[f10.ENTRY_FIXED :],
-        )
-    return f13.flow_mod(
-        0,
-        told.match,
-        v10.ADD,
-        table=told.table,
-        cookie=told.cookie,
-        idle=int.from_bytes(raw[14:16], "big"),
-        hard=int.from_bytes(raw[16:18], "big"),
-        priority=told.priority,
-        flags=int.from_bytes(raw[18:20], "big"),
-        instructions=raw[f13.ENTRY_MATCH + len(told.match) :],
-    )
+    times, at = (54, f10.ENTRY_FIXED) if version == OF10 else (14, f13.ENTRY_MATCH + len(told.match))
+    idle, hard = (int.from_bytes(raw[start : start + 2], "big") for start in (times, times + 2))
+    flags = 0 if version == OF10 else int.from_bytes(raw[18:20], "big")
+    identity = bytes((told.table,)) + told.priority.to_bytes(2, "big") + told.match
+    return _add(version, identity, told.cookie, idle, hard, flags, raw[at:])
 
 
 def _intended(version: int, grant: Grant, entry: Entry, cookie: int) -> bytes:
     """What was sent for an entry, vetted anew; one that names a port which is away leads nowhere for now."""
     change = vet_flow_mod(grant, entry.data)
-    body = change.body if isinstance(change, FlowChange) else b""
-    flags = v10.SEND_FLOW_REM | (change.flags if isinstance(change, FlowChange) else 0)
-    idle, hard = (change.idle_timeout, change.hard_timeout) if isinstance(change, FlowChange) else (0, 0)
-    if version == OF10:
-        return f10.flow_mod(
-            0,
-            entry.match,
-            v10.ADD,
-            cookie=cookie,
-            idle=idle,
-            hard=hard,
-            priority=entry.priority,
-            flags=flags,
-            actions=body,
-        )
-    return f13.flow_mod(
-        0,
-        entry.match,
-        v10.ADD,
-        table=entry.table,
-        cookie=cookie,
-        idle=idle,
-        hard=hard,
-        priority=entry.priority,
-        flags=flags,
-        instructions=body,
-    )
+    if not isinstance(change, FlowChange):
+        return _add(version, entry.identity, cookie, flags=v10.SEND_FLOW_REM)
+    flags = v10.SEND_FLOW_REM | change.flags
+    return _add(version, entry.identity, cookie, change.idle_timeout, change.hard_timeout, flags, change.body)
 
 
-def _bare(version: int, identity: bytes, cookie: int) -> bytes:
-    priority = int.from_bytes(identity[1:3], "big")
+def _add(
+    version: int, identity: bytes, cookie: int, idle: int = 0, hard: int = 0, flags: int = 0, body: bytes = b""
+) -> bytes:
+    table, priority, match = identity[0], int.from_bytes(identity[1:3], "big"), identity[3:]
+    common = {"cookie": cookie, "idle": idle, "hard": hard, "priority": priority, "flags": flags}
     if version == OF10:
-        return f10.flow_mod(0, identity[3:], v10.ADD, cookie=cookie, priority=priority)
-    return f13.flow_mod(0, identity[3:], v10.ADD, table=identity[0], cookie=cookie, priority=priority)
+        return f10.flow_mod(0, match, v10.ADD, actions=body, **common)
+    return f13.flow_mod(0, match, v10.ADD, table=table, instructions=body, **common)
 
 
 def _counts(version: int, raw: bytes) -> FlowCounts:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from enum import IntEnum
 from typing import Final, NamedTuple
 
 from vmoc import errors
@@ -38,10 +39,22 @@ from vmoc.policy.verdict import Refusal
 SERIAL_BITS: Final = 48
 SERIAL_MASK: Final = (1 << SERIAL_BITS) - 1
 TAG_MASK: Final = 0xFFFF << SERIAL_BITS
+PROXY_TAG: Final = 0xFFFE << SERIAL_BITS
+"""The tag of VMOC's own entries; what they are, ``Own`` says in the low bits of the cookie."""
 LINGER: Final = 10.0
 """Seconds after the barrier for which a deleted entry's FLOW_REMOVED is still understood."""
 _JUST_BELOW_GUARDS: Final = b"\xff\xfe"
 """The priority to which entries of the guards' priority are moved: two virtual priorities can meet there."""
+
+
+class Own(IntEnum):
+    """VMOC's own entries."""
+
+    GUARD = 0
+    OPERATOR = 1
+    STANDALONE = 2
+    SUPPRESS = 3
+    ADMISSION = 4
 
 
 class Entry:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from vmoc.mux.datapath import VirtualDatapath
     from vmoc.mux.switch import Switch
 
-_GROUP_DESC_LEAST: Final = 8
-_METER_CONFIG_LEAST: Final = 8
+_LEAST: Final = 8
+"""Bytes of a group's description, and of a meter's configuration."""
 MOST: Final = 1 << 18
 """Groups, or meters, of a switch; one that tells of more is not served."""
 _GROUPS_REQUEST: Final = stats.request(4, 0, v13.MP_GROUP_DESC)
@@ -42,14 +42,9 @@ def delete_meter(physical: int) -> bytes:
     return g13.meter_mod(0, DELETE, 0, physical)
 
 
-def described_groups(reply: bytes) -> list[int]:
-    """The ids in a GROUP_DESC reply."""
-    return [int.from_bytes(record[4:8], "big") for record in g13.records(reply, 16, _GROUP_DESC_LEAST)]
-
-
-def configured_meters(reply: bytes) -> list[int]:
-    """The ids in a METER_CONFIG reply."""
-    return [int.from_bytes(record[4:8], "big") for record in g13.records(reply, 16, _METER_CONFIG_LEAST)]
+def described(reply: bytes) -> list[int]:
+    """The ids in a GROUP_DESC or METER_CONFIG reply: both have them behind 4 bytes."""
+    return [int.from_bytes(record[4:8], "big") for record in g13.records(reply, 16, _LEAST)]
 
 
 def look(
@@ -70,7 +65,7 @@ def look(
             found[kind] = None
         else:
             assert ids is not None
-            ids.update(described_groups(message) if kind == v13.MP_GROUP_DESC else configured_meters(message))
+            ids.update(described(message))
             if len(ids) > MOST and switch.session is not None:
                 switch.session.fail(f"has more than {MOST} groups or meters", when)
                 return
@@ -153,7 +148,7 @@ class _Reconcile:
         look(self._switch, self._judge, now, self._keep)
 
     def _keep(self, kind: int, message: bytes) -> None:
-        for record in g13.records(message, 16, _GROUP_DESC_LEAST):
+        for record in g13.records(message, 16, _LEAST):
             physical = int.from_bytes(record[4:8], "big")
             if physical in self._wanted[kind]:
                 self._shown[kind][physical] = record

@@ -16,7 +16,7 @@ from vmoc.model import Attachment, FailMode
 from vmoc.mux import admission, objects
 from vmoc.mux.datapath import State, VirtualDatapath
 from vmoc.mux.effects import SwitchAppeared
-from vmoc.mux.flows import TAG_MASK
+from vmoc.mux.flows import TAG_MASK, Own
 from vmoc.mux.portchanges import MOST_PORTS
 from vmoc.mux.proving import exact_vid
 from vmoc.openflow import header, stats, v10, v13
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Done = Callable[[bytes, float], None]
 STANDALONE_PRIORITY: Final = 0
-_STANDALONE: Final = 2
-"""The low bits of the cookie of the entry that stands in for a controller."""
 _ALL_ASYNC: Final = b"".join(word.to_bytes(4, "big") for word in (7, 7, 7, 7, 15, 15))
 _MISS_SEND_LEN: Final = b"\x00\x00\xff\xff"
 
@@ -140,8 +138,9 @@ class _Arrival:
         self._answered(now)
 
     def _answered(self, now: float) -> None:
-        if self._session is not None and len(self._switch.ports) > MOST_PORTS:
-            self._session.fail(f"has more than {MOST_PORTS} ports", now)
+        most = MOST_PORTS[self._switch.version]
+        if self._session is not None and len(self._switch.ports) > most:
+            self._session.fail(f"has more than {most} ports", now)
             return
         self._open -= 1
         if self._open == 0:
@@ -299,7 +298,7 @@ def refresh_standalone(switch: Switch, datapath: VirtualDatapath, now: float) ->
 def _standalone(datapath: VirtualDatapath, identity: bytes, command: int) -> bytes:
     """The entry that floods a VLAN among its own ports while nobody controls it."""
     ports = datapath.grant.flood_ports(None, honour_no_flood=False) if command == v10.ADD else []
-    cookie = admission.proxy_cookie(datapath, _STANDALONE)
+    cookie = admission.proxy_cookie(datapath, Own.STANDALONE)
     if datapath.switch.version == OF10:
         actions = a10.pack((a10.OUTPUT, port, 0) for port in ports)
         return f10.flow_mod(0, identity[3:], command, cookie=cookie, priority=STANDALONE_PRIORITY, actions=actions)

@@ -44,7 +44,7 @@ _EXPENSIVE: Final = {
     OF10: frozenset((header.FEATURES_REQUEST, v10.STATS_REQUEST)),
     OF13: frozenset((header.FEATURES_REQUEST, v13.MULTIPART_REQUEST)),
 }
-"""Short questions with long answers: each counts as ``_EXTRA`` messages more."""
+"""Short questions with long answers: each counts as ``_EXTRA`` messages more, and one for every 4 ports."""
 _EXTRA: Final = 15
 DEFAULT_MISS_SEND_LEN: Final = 128
 _EMPTY: Final[list[bytes]] = []
@@ -113,13 +113,14 @@ class NorthSession:
             self._greet(messages[0], now)
             messages = messages[1:]
         spent, expensive = 0, _EXPENSIVE[version]
+        extra = _EXTRA + len(self.datapath.grant.ports) // 4
         for index, message in enumerate(messages):
             if self.closed:
                 return
             if spent >= TURN:
                 self._wait(messages[index:], now, now)
                 return
-            spent += 1 if message[1] not in expensive else 1 + _EXTRA
+            spent += 1 if message[1] not in expensive else 1 + extra
             if message[0] != version and not self._other_version(message, now):
                 continue
             handler = handlers.get(message[1])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmoc import errors
 from vmoc.errors import Refused
-from vmoc.mux.datapath import PROXY_TAG
 from vmoc.mux.effects import OperatorInput
+from vmoc.mux.flows import PROXY_TAG, Own
 from vmoc.mux.pending import Expected, Request
 from vmoc.openflow import header, stats, v10, v13
 from vmoc.openflow.header import OF10
@@ -158,7 +158,7 @@ def _flow_mod10(switch: Switch, message: bytes) -> bytes:
         0,
         match,
         mod.command,
-        cookie=PROXY_TAG | 1,
+        cookie=PROXY_TAG | Own.OPERATOR,
         idle=mod.idle_timeout,
         hard=mod.hard_timeout,
         priority=mod.priority,
@@ -184,7 +184,7 @@ def _flow_mod13(switch: Switch, message: bytes) -> bytes:
         oxm.pack(mod.match),
         mod.command,
         table=mod.table,
-        cookie=PROXY_TAG | 1,
+        cookie=PROXY_TAG | Own.OPERATOR,
         cookie_mask=0 if mod.command == v10.ADD else (1 << 64) - 1,
         idle=mod.idle_timeout,
         hard=mod.hard_timeout,

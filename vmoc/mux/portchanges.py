@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmoc.mux.clock import Alarm
+from vmoc.openflow.header import OF10, OF13
 
 if TYPE_CHECKING:
     from vmoc.mux.hub import Hub
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 ADD: Final = 0
 DELETE: Final = 1
 MODIFY: Final = 2
-MOST_PORTS: Final = 4096
-"""Ports of a switch, those of which something waits to be done included; one that has more is not served."""
+MOST_PORTS: Final = {OF10: 1364, OF13: 4096}
+"""Ports of a switch, those of which something waits to be done included; one that has more is not served.
+
+A FEATURES_REPLY of 1.0 has no room for more.
+"""
 RATE: Final = 10_000
 """Pairs of a changed port and a virtual datapath a second, of all switches together: a fifth of a slow CPU."""
 BURST: Final = 0.1

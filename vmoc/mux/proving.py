@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from vmoc.errors import Refused
 from vmoc.events import Kind
 from vmoc.mux import admission, holdings
-from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
-from vmoc.mux.flows import SERIAL_BITS, Entry
+from vmoc.mux.datapath import State, VirtualDatapath
+from vmoc.mux.flows import PROXY_TAG, SERIAL_BITS, Entry
 from vmoc.openflow import header, stats, v10, v13
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v10 import flow as f10
@@ -49,10 +49,18 @@ def exact_vid(switch: Switch, match: bytes) -> int | None:
 
 
 def delete_entry(switch: Switch, entry: FlowEntry) -> bytes:
-    """DELETE_STRICT of an entry as the switch reported it."""
+    """DELETE_STRICT of an entry as the switch reported it; in 1.3 not of one that has taken its place since."""
     if switch.version == OF10:
         return f10.flow_mod(0, entry.match, v10.DELETE_STRICT, priority=entry.priority)
-    return f13.flow_mod(0, entry.match, v10.DELETE_STRICT, table=entry.table, priority=entry.priority)
+    return f13.flow_mod(
+        0,
+        entry.match,
+        v10.DELETE_STRICT,
+        table=entry.table,
+        cookie=entry.cookie,
+        cookie_mask=(1 << 64) - 1,
+        priority=entry.priority,
+    )
 
 
 def identity(switch: Switch, entry: FlowEntry) -> bytes:

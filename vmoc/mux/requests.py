@@ -123,7 +123,7 @@ def port_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None
             datapath.notes.ports(datapath.no_flood, datapath.no_packet_in)
         datapath.regrant()
         datapath.refresh_receivers()
-        bucket.charge(len(datapath.flows.flooding))  # each of them is written anew
+        bucket.charge(len(datapath.flows.flooding) + len(others) // 64)  # each is written, or looked at, anew
         datapath.reexpand(now)
         for each in datapath.sessions:
             if each.masks.wants(each.masks.port_status, each.role, 2):

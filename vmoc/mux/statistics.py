@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _PORT_REQUEST: Final = {OF10: Struct("!H6x"), OF13: Struct("!I4x")}
 _QUEUE_REQUEST: Final = {OF10: Struct("!H2xI"), OF13: Struct("!II")}
 _EVERY_QUEUE: Final = 0xFFFFFFFF
+_ONE_TOKEN: Final = 4096
+"""Bytes of a switch's answer: each time as many cost the rate a request more."""
 _COUNTS: Final = {OF10: Struct("!72x QQ"), OF13: Struct("!32x QQ")}
 _FOREIGN: Final = (errors.FOREIGN_VLAN, errors.FOREIGN_IN_PORT)
 
@@ -360,6 +362,7 @@ def _forward(session: NorthSession, message: bytes, kind: int, body: bytes, done
     def checked(reply: bytes, when: float) -> None:
         if stats.head(reply)[0] != kind:
             raise Refused(errors.BAD_LENGTH, "the answer is of another kind than the request")
+        session.datapath.stats.charge(len(reply) // _ONE_TOKEN)
         done(reply, when)
 
     sent = Request(Expected.STATISTICS, session, message, at=now, done=checked)

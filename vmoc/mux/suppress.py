@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmoc.mux import admission
-from vmoc.mux.flows import SERIAL_BITS
+from vmoc.mux.flows import PROXY_TAG, SERIAL_BITS, Own
 from vmoc.openflow import v10
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v10 import flow as f10
@@ -36,9 +36,6 @@ NOBODY_RATE: Final = 10
 """Packet-ins per second of one (port, VLAN) without an owner."""
 NOBODY_SECONDS: Final = 5
 TRACKED: Final = 4096
-_PROXY: Final = 0xFFFE << SERIAL_BITS
-_DROP: Final = 3
-"""The low bits of the cookie of these entries."""
 
 
 class Excess:
@@ -100,7 +97,7 @@ def excess(datapath: VirtualDatapath, in_port: int, now: float) -> None:
     else:
         match = _match(switch, in_port, None if switch.native else datapath.vlan)
     if bytes((table, 0, 0)) + match not in datapath.flows.by_identity:
-        cookie = admission.proxy_cookie(datapath, _DROP)
+        cookie = admission.proxy_cookie(datapath, Own.SUPPRESS)
         switch.send_own(_drop(switch, match, SLICE_SECONDS, cookie, table), now, datapath)
 
 
@@ -113,12 +110,13 @@ def nobody(switch: Switch, in_port: int, vid: int, now: float) -> None:
         and in_port in switch.ports
         and switch.nobody.seen(in_port, vid, now)
     ):
-        switch.send_own(_drop(switch, _match(switch, in_port, vid), NOBODY_SECONDS, _PROXY | _DROP), now)
+        switch.send_own(_drop(switch, _match(switch, in_port, vid), NOBODY_SECONDS, PROXY_TAG | Own.SUPPRESS), now)
 
 
 def is_drop(entry: FlowEntry) -> bool:
     """Whether an entry a switch reported is one of these; it ends by itself."""
-    return entry.cookie >> SERIAL_BITS == 0xFFFE and entry.cookie & 0xFFFF == _DROP and entry.priority == 0
+    proxys = entry.cookie >> SERIAL_BITS == PROXY_TAG >> SERIAL_BITS
+    return proxys and entry.cookie & 0xFFFF == Own.SUPPRESS and entry.priority == 0
 
 
 def _match(switch: Switch, in_port: int, vid: int | None) -> bytes:

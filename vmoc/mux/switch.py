@@ -17,9 +17,9 @@ from vmoc.events import Kind
 from vmoc.mux import admission, lifecycle, operator, statistics, upward
 from vmoc.mux.admission import Pipeline, Slots
 from vmoc.mux.clock import Alarm
-from vmoc.mux.datapath import PROXY_TAG, State, VirtualDatapath
+from vmoc.mux.datapath import State, VirtualDatapath
 from vmoc.mux.effects import SwitchVanished
-from vmoc.mux.flows import SERIAL_BITS, TAG_MASK
+from vmoc.mux.flows import PROXY_TAG, SERIAL_BITS, TAG_MASK
 from vmoc.mux.groups import SLOT_MAX, MeterPool
 from vmoc.mux.hub import Hub
 from vmoc.mux.inflight import InFlight
@@ -106,12 +106,13 @@ class Switch(InFlight):
     @property
     def remembers(self) -> bool:
         """Whether something would be lost if it were forgotten while it is away."""
-        return self.ever_up or bool(self.left) or self.holds_something
+        return self.ever_up or self.holds_something
 
     @property
     def holds_something(self) -> bool:
-        """Whether some slice has flows, groups or meters on it."""
-        return any(each.flows.by_serial or each.groups.ids or each.meters.ids for each in self.datapaths.values())
+        """Whether some slice has flows, groups or meters on it, or one that is gone may have left some."""
+        every = self.datapaths.values()
+        return bool(self.left) or any(each.flows.by_serial or each.groups.ids or each.meters.ids for each in every)
 
     def allocate_tag(self) -> int:
         """A 16-bit tag no live datapath of this switch has; 0, 0xfffe and 0xffff are not for slices."""
@@ -330,9 +331,10 @@ class Switch(InFlight):
         if reason > 2:
             raise Refused(errors.BAD_LENGTH, f"port-status reason {reason}")
         changes = self.hub.port_changes
-        many = len(self.ports) + changes.waiting(self) >= MOST_PORTS
+        most = MOST_PORTS[self.version]
+        many = len(self.ports) + changes.waiting(self) >= most
         if many and reason != DELETE and port.number not in self.ports and self.session is not None:
-            self.session.fail(f"has more than {MOST_PORTS} ports", now)
+            self.session.fail(f"has more than {most} ports", now)
         else:
             changes.put(self, reason, port, message, now)
 

@@ -342,6 +342,24 @@ def test_switches_that_left_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyP
 
 
 @BOTH
+def test_slices_of_every_switch_are_not_kept_for_all_that_were_ever_made_up(
+    version: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(core, "ABSENT_DATAPATHS", 100)
+    book = Playbook([piece(f"s{vlan}", vlan, dpid=None, controllers=()) for vlan in range(1, 31)], default=None)
+    one = book.switch(version, 1)
+    inside = book.mux._switches[1, 0]
+    entry = inside.datapaths[7].flows.add(b"\0\0\1" + bytes(40), bytes(80), False)
+    assert entry is not None
+    one.close()
+    for dpid in range(2, 20):
+        book.switch(version, dpid).close()
+    known = [dpid for dpid, _ in book.mux._switches]
+    assert known == [1, 18, 19], "the one with flows, and the latest"
+    assert sum(len(switch.datapaths) for switch in book.mux._switches.values()) <= 100
+
+
+@BOTH
 def test_switches_that_were_made_up_drive_out_none_with_flows(version: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(core, "ABSENT_SWITCHES", 3)
     book = Playbook((piece("everywhere", 9, dpid=None),))

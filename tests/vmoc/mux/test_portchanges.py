@@ -159,13 +159,14 @@ def test_behind_an_admission_table_a_foreign_port_is_nobodys_business() -> None:
 
 @BOTH
 def test_a_switch_does_not_get_more_and_more_ports(version: int) -> None:
+    most = MOST_PORTS[version]
     book, switch = scene(version, piece("alice", 100, dpid=OTHER))
-    for begin in range(10, MOST_PORTS + 100, 500):
+    for begin in range(10, most + 100, 500):
         if switch.open:
             switch.send(*(said(version, ADD, number) for number in range(begin, begin + 500)))
             book.advance(0.5)
     assert not switch.open
-    assert [event.message for event in book.told(Kind.SWITCH_DOWN)] == [f"has more than {MOST_PORTS} ports"]
+    assert [event.message for event in book.told(Kind.SWITCH_DOWN)] == [f"has more than {most} ports"]
     assert not ports(book), "nothing of it is kept"
 
 
@@ -173,15 +174,15 @@ def test_a_switch_does_not_get_more_and_more_ports(version: int) -> None:
 def test_ports_that_wait_count_too(version: int) -> None:
     book, switch, _ = stage(version)
     switch.send(*(said(version, MODIFY, 1) for _ in range(2 * AT_ONCE)))
-    switch.send(*(said(version, DELETE, number) for number in range(10, MOST_PORTS + 10)))
+    switch.send(*(said(version, DELETE, number) for number in range(10, MOST_PORTS[version] + 10)))
     assert switch.open, "of ports that nobody knows nothing waits"
-    switch.send(*(said(version, ADD, number) for number in range(10, MOST_PORTS + 10)))
+    switch.send(*(said(version, ADD, number) for number in range(10, MOST_PORTS[version] + 10)))
     assert not switch.open and not book.mux._hub.port_changes._late
 
 
 def test_a_switch_that_begins_with_too_many_is_not_served() -> None:
     book = Playbook((ALICE,))
-    switch = book.switch(V13, ports=range(1, MOST_PORTS + 1))  # and LOCAL
+    switch = book.switch(V13, ports=range(1, MOST_PORTS[V13] + 1))  # and LOCAL
     assert not switch.open
-    assert [event.message for event in book.told(Kind.SWITCH_REFUSED)] == [f"has more than {MOST_PORTS} ports"]
+    assert [event.message for event in book.told(Kind.SWITCH_REFUSED)] == [f"has more than {MOST_PORTS[V13]} ports"]
     assert not book.controllers()
