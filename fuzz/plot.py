@@ -71,7 +71,7 @@ class Writer:
             "mpls": random.random() < 0.3,
             "pcp": random.choice(("pass", "pass", "reject")),
             "buffers": random.choice(("none", "none", "pool:4")),
-            "port_counters": random.choice(("auto", "hidden", "full")),
+            "port_counters": random.choice(("auto", "hidden", "real")),
             "foreign_flows": random.choice(("delete", "delete", "keep")),
             "max_tables": random.choice((254, 254, 2)),
             "pipeline": random.choice(("direct", "direct", "admission")),

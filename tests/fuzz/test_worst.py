@@ -12,10 +12,14 @@ import pytest
 from fuzz.watch import LIMIT, timed, weight
 from tests.emulation import E
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import V10, V13, Playbook, piece, scene
-from vmoc.model import Limits
+from tests.emulation.answers import describe_port
+from tests.vmoc.mux.groupwire import bucket, group_mod, meter_mod, out
+from tests.vmoc.mux.playbook import V10, V13, Playbook, SwitchEnd, piece, scene
+from vmoc.model import Limits, Policy
+from vmoc.mux import admission, audit, proving
 from vmoc.mux import switch as switches
 from vmoc.mux.effects import Close
+from vmoc.mux.flows import Own
 
 CHUNK = 256_000
 """Bytes, as much as the event loop hands over at once."""
@@ -89,6 +93,99 @@ def test_a_chunk_of_questions_about_a_thousand_ports(version: int) -> None:
     times, sizes = zip(*(once() for _ in range(2)), strict=True)
     assert min(times) < LIMIT
     assert max(sizes) < 3_000_000
+
+
+# -- a switch that says the same over and over -----------------------------------------------------------
+
+
+def _guard_is_gone(book: Playbook, end: SwitchEnd, version: int) -> bytes:
+    datapath = book.mux._switches[0xAA, 0].datapaths[100]
+    match, cookie = datapath.guard_identity(300)[3:], (0xFFFE << 48).to_bytes(8, "big")
+    body = match + cookie + bytes(32) if version == V10 else cookie + bytes(32) + match
+    return of.message(version, "flow_removed", body)
+
+
+def _a_port_changes(book: Playbook, end: SwitchEnd, version: int) -> bytes:
+    return of.message(version, "port_status", bytes((2,)) + bytes(7) + describe_port(version, 0xAA, 1).raw)
+
+
+def _an_error(book: Playbook, end: SwitchEnd, version: int) -> bytes:
+    return of.message(version, "error", struct.pack("!HH", 3, 0) + of.flow_mod(version, "add"))
+
+
+@pytest.mark.parametrize("version", [V10, V13])
+@pytest.mark.parametrize("say", [_guard_is_gone, _a_port_changes, _an_error])
+def test_a_chunk_of_one_thing_a_switch_says(version: int, say: Callable[[Playbook, SwitchEnd, int], bytes]) -> None:
+    def once() -> float:
+        book, end = scene(version, piece("alice", 100, (1, 2)), ports=range(1, 301))
+        message = say(book, end, version)
+        data = message * (CHUNK // 2 // len(message))
+        return timed(lambda: book.mux.south_data(end.cid, data, book.now))[1]
+
+    assert min(once() for _ in range(3)) < LIMIT
+
+
+GUARDS: dict[str, Policy] = {"guards": Policy(), "admissions": Policy(pipeline="admission")}
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_a_part_of_a_dump_full_of_our_own_entries(name: str) -> None:
+    """When it comes up, and in an audit: a switch tells 64 KiB of entries like ours on hundreds of ports."""
+    ports = range(1, 301)
+    own = ports if name == "admissions" else (1, 2)
+
+    def once() -> float:
+        book, end = scene(V13, piece("alice", 100, own), ports=ports, n_tables=4, policy=GUARDS[name])
+        inside = book.mux._switches[0xAA, 0]
+        datapath = inside.datapaths[100]
+        identity = datapath.guard_identity(300) if name == "guards" else admission.identity(datapath, 300)
+        cookie = 0xFFFE << 48 if name == "guards" else admission.proxy_cookie(datapath, Own.ADMISSION)
+        head = struct.pack("!HBxIIHHHH4xQQQ", 48 + len(identity) - 3, 0, 1, 0, 7, 0, 0, 1, cookie, 1, 1)
+        part = of.stats_request(V13, "flow", (head + identity[3:]) * 900, flags=1)
+        part = part[:1] + b"\x13" + part[2:]
+        found = proving._Reconcile(inside, lambda *_: None)
+        found._seen, found._foreign, found._unclean, found._deleted = set(), 0, set(), 0
+        audited = audit._Audit(inside)
+        audited._part(part, book.now)
+        spent = timed(lambda: found._part(part, book.now))[1]
+        return spent + timed(lambda: [audited._is_stray(one) for one in audited._suspects])[1]
+
+    assert min(once() for _ in range(3)) < LIMIT
+
+
+def _group_of_many_buckets(book: Playbook) -> tuple[str, bytes]:
+    alice = book.at("alice")
+    group_mod(alice, 1, (bucket(out(1)) + bucket(out(2))) * 4)
+    physical = book.mux._switches[0xAA, 0].datapaths[100].groups.ids[1]
+    return "group_desc", struct.pack("!HBxI", 8, 0, physical) * 8000
+
+
+def _meters_of_nobody(book: Playbook) -> tuple[str, bytes]:
+    meter_mod(book.at("alice"), 1)
+    return "meter", b""
+
+
+@pytest.mark.parametrize("ask", [_group_of_many_buckets, _meters_of_nobody])
+def test_a_chunk_of_parts_of_one_answer(ask: Callable[[Playbook], tuple[str, bytes]]) -> None:
+    """A controller has asked once, and the switch does not end."""
+
+    def once() -> tuple[float, int]:
+        book, end = scene(V13, piece("alice", 100, (1, 2), limits=Limits()))
+        alice = book.at("alice")
+        alice.send(*(of.flow_mod(V13, "add", of.match(V13, eth_dst=n), of.output(V13, 2)) for n in range(300)))
+        kind, records = ask(book)
+        book.advance(2)
+        end.hold("stats_reply")
+        alice.stats(kind, struct.pack("!I4x", 0xFFFFFFFF) if kind == "meter" else b"")
+        (asked,) = end.take("stats_request")
+        part = of.stats_request(V13, kind, records, flags=1, xid=asked.xid)
+        data = (part[:1] + b"\x13" + part[2:]) * (CHUNK // len(part))
+        _, seconds = timed(lambda: book.mux.south_data(end.cid, data, book.now))
+        return seconds, sum(len(chunk) for chunk in book.mux.take().writes.get(alice.cid, ()))
+
+    times, sizes = zip(*(once() for _ in range(3)), strict=True)
+    assert min(times) < LIMIT
+    assert max(sizes) < 8192
 
 
 # -- a switch that never finishes an answer ------------------------------------------------------------

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmoc.errors import Refused
 from vmoc.model import Policy
-from vmoc.mux.flows import PROXY_TAG, SERIAL_BITS, Own
+from vmoc.mux.flows import PROXY_TAG, SERIAL_BITS, Own, port_of
 from vmoc.mux.tablefeatures import TableRecord
 from vmoc.openflow import v10, v13
 from vmoc.openflow.header import OF10
@@ -186,7 +186,8 @@ def is_known(switch: Switch, found: f13.Entry, identity_found: bytes) -> bool:
     datapath = cookie_owner(switch, found.cookie)
     return (
         datapath is not None
-        and any(identity(datapath, port) == identity_found for port in datapath.admitted)
+        and (port := port_of(4, identity_found[3:])) in datapath.admitted
+        and identity(datapath, port) == identity_found
         and is_as_wanted(datapath, found)
     )
 
@@ -241,10 +242,6 @@ def close(datapath: VirtualDatapath) -> None:
 
 def put_back(switch: Switch, cookie: int, match: bytes, now: float) -> None:
     """An admission entry was removed: if not by us, it is still wanted."""
-    datapath = cookie_owner(switch, cookie)
-    if datapath is None:
-        return
-    for port in datapath.let_in:
-        if match.startswith(identity(datapath, port)[3:]):
-            switch.send_own(entry(datapath, port), now, datapath)
-            return
+    datapath, port = cookie_owner(switch, cookie), port_of(4, match)
+    if datapath is not None and port in datapath.let_in and match.startswith(identity(datapath, port)[3:]):
+        switch.send_own(entry(datapath, port), now, datapath)

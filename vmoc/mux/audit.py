@@ -182,7 +182,7 @@ class _Audit:
             owner.state in _LIVE
             and identity not in owner.flows.by_identity
             and identity != owner.standalone_identity
-            and all(identity != owner.guard_identity(port) for port in owner.guards)
+            and not owner.guards_with(identity)
             for owner in owners
         )
 

@@ -17,7 +17,7 @@ from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Presentation, S
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.buffers import BufferPool
 from vmoc.mux.clock import Alarm
-from vmoc.mux.flows import PROXY_TAG, TAG_MASK, Entry, FlowTable
+from vmoc.mux.flows import PROXY_TAG, TAG_MASK, Entry, FlowTable, port_of
 from vmoc.mux.groups import GroupTable, MeterTable
 from vmoc.mux.hub import Hub
 from vmoc.mux.journal import Kept
@@ -329,6 +329,11 @@ class VirtualDatapath:
         if self.switch.version == 1:
             return f10.flow_mod(0, match, v10.ADD, cookie=PROXY_TAG, priority=GUARD_PRIORITY, flags=v10.SEND_FLOW_REM)
         return f13.flow_mod(0, match, v10.ADD, cookie=PROXY_TAG, priority=GUARD_PRIORITY, flags=v13.SEND_FLOW_REM)
+
+    def guards_with(self, identity: bytes) -> bool:
+        """Whether a guard has that table, priority and match."""
+        port = port_of(self.switch.version, identity[3:])
+        return port in self.guards and identity == self.guard_identity(port)
 
     def unguard(self, port: int) -> bytes:
         """Remove the guard on ``port``: the slice now has it."""

@@ -457,6 +457,11 @@ class FlowTable:
         )
 
 
+def port_of(version: int, match: bytes) -> int:
+    """The in_port of a match that begins with it, as those of guards and admissions do."""
+    return int.from_bytes(match[4:6] if version == 1 else match[8:12], "big")
+
+
 def _as_add(version: int, data: bytes) -> bytes:
     """A 1.0 MODIFY that adds is remembered as the ADD it became."""
     return data[:56] + b"\x00\x00" + data[58:] if version == 1 else data

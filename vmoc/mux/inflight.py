@@ -59,6 +59,7 @@ class InFlight:
         self.waiting: deque[NorthSession] = deque()
         """Controllers that wait for room, in the order they get it."""
         self._own = 0
+        self._given_up = False
         self._sweep: Alarm | None = None
 
     def write(self, data: bytes) -> None:
@@ -67,6 +68,9 @@ class InFlight:
 
     def send(self, data: bytes, request: Sent, scope: VirtualDatapath | InFlight, now: float) -> int:
         """Give ``data`` a fresh xid, remember ``request`` under it, and write it."""
+        if self._own >= MOST_OWN:
+            self._give_up(now)
+            return self.pending.fresh()
         xid = self.pending.expect(request)
         self.write(data[:4] + xid.to_bytes(4, "big") + data[8:])
         if request.expected is Expected.NOTHING:
@@ -76,17 +80,15 @@ class InFlight:
             self.acknowledge(scope, now)
             if request.session is None:
                 self._own += 1
-                if self._own == MOST_OWN:
-                    self._give_up(now)
         elif self._sweep is None:
             self._sweep = self.hub.clock.at(now + self.hub.timers.request, self._expire)
         return xid
 
     def _give_up(self, now: float) -> None:
-        """It makes us write and confirms nothing. Its connection ends when whoever is writing is done."""
+        """It makes us write and confirms nothing: its connection ends when whoever is writing is done."""
         session = self.session
-        if session is not None:
-            self.congested = True
+        if session is not None and not self._given_up:
+            self._given_up = self.congested = True
             self.hub.clock.at(now, lambda when: session.fail(f"leaves {MOST_OWN} messages unconfirmed", when))
 
     def send_own(self, data: bytes, now: float, scope: VirtualDatapath | None = None) -> None:
@@ -211,4 +213,5 @@ class InFlight:
         self.unacked, self.unsettled = [], 0
         self.heavy = self.heavy_covered = 0
         self._own = 0
+        self._given_up = False
         self.waiting.clear()

@@ -16,7 +16,7 @@ from vmoc.model import Attachment, FailMode
 from vmoc.mux import admission, objects
 from vmoc.mux.datapath import State, VirtualDatapath
 from vmoc.mux.effects import SwitchAppeared
-from vmoc.mux.flows import TAG_MASK, Own
+from vmoc.mux.flows import TAG_MASK, Own, port_of
 from vmoc.mux.portchanges import MOST_PORTS
 from vmoc.mux.proving import exact_vid
 from vmoc.openflow import header, stats, v10, v13
@@ -192,10 +192,9 @@ def _reinstall_guard(switch: Switch, match: bytes, now: float) -> None:
     datapath = switch.datapaths.get(vid)
     if datapath is None or datapath.state not in (State.READY, State.COLLIDING):
         return
-    for port in datapath.guards:
-        if match.startswith(datapath.guard_identity(port)[3:]):
-            switch.send_own(datapath.guard(port), now, datapath)
-            return
+    port = port_of(switch.version, match)
+    if port in datapath.guards and match.startswith(datapath.guard_identity(port)[3:]):
+        switch.send_own(datapath.guard(port), now, datapath)
 
 
 def change_ports(switch: Switch, datapath: VirtualDatapath, attachment: Attachment, now: float) -> None:

@@ -313,13 +313,16 @@ def _groups(session: NorthSession, message: bytes, kind: int, forward: Forward, 
         answer(session, message, kind, [])
         return
 
+    told: set[int] = set()
+
     def keep(reply: bytes) -> list[bytes]:
         least = _GROUP_STATS_LEAST if kind == v13.MP_GROUP else _GROUP_DESC_LEAST
         found = []
         for record in g13.records(reply, 16, least):
             virtual = table.virtual_of(int.from_bytes(record[4:8], "big"))
-            if virtual is None:
-                continue
+            if virtual is None or virtual in told:
+                continue  # told once; the switch's eight bytes are a kilobyte of ours
+            told.add(virtual)
             if kind == v13.MP_GROUP:
                 found.append(record[:4] + virtual.to_bytes(4, "big") + record[8:])
             else:
@@ -346,14 +349,19 @@ def _meters(session: NorthSession, message: bytes, kind: int, forward: Forward, 
     at = 0 if kind == v13.MP_METER else 4
     least = _METER_STATS_LEAST if kind == v13.MP_METER else _METER_CONFIG_LEAST
 
+    users: dict[int, list[Entry]] = {}
+    told: set[int] = set()
+
     def keep(reply: bytes) -> list[bytes]:
         found = []
-        virtuals = {physical: virtual for virtual, physical in table.ids.items()}
-        users = _users(session.datapath, v13.METER) if kind == v13.MP_METER else {}
+        virtuals = {physical: virtual for virtual, physical in table.ids.items()} if len(reply) > 16 else {}
         for record in g13.records(reply, 16, least, 4 - at):
             virtual = virtuals.get(int.from_bytes(record[at : at + 4], "big"))
-            if virtual is None:
+            if virtual is None or virtual in told:
                 continue
+            if kind == v13.MP_METER and not told:
+                users.update(_users(session.datapath, v13.METER))
+            told.add(virtual)
             record = record[:at] + virtual.to_bytes(4, "big") + record[at + 4 :]
             if kind == v13.MP_METER:
                 count = len(users.get(virtual, ()))

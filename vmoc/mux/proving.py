@@ -157,7 +157,7 @@ class _Reconcile:
             datapath = switch.datapaths.get(switch.native_vlan or exact_vid(switch, entry.match) or 0)
             if datapath is None:
                 return False
-            return any(datapath.guard_identity(port) == found for port in datapath.guards)
+            return datapath.guards_with(found)
         datapath = switch.by_tag.get(tag)
         known = datapath.flows.find(entry.cookie) if datapath else None
         if datapath is None or known is None or known.identity != identity(switch, entry):

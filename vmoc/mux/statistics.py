@@ -292,14 +292,14 @@ def _port_request(session: NorthSession, message: bytes, now: float) -> None:
 def _relay_ports(session: NorthSession, message: bytes, reply: bytes) -> None:
     version, datapath = session.version, session.datapath
     counters = session.hub.policy.port_counters
-    items = []
+    items: dict[int, bytes] = {}
     for item in stats.fixed_items(reply, stats.PORT_STATS_LENGTH[version]):
         port = stats.item_port(version, item)
-        if port not in datapath.grant.ports:
-            continue
+        if port not in datapath.grant.ports or port in items:
+            continue  # not again, whatever the switch says: each is looked up among all slices
         shared = counters == "hidden" or (counters == "auto" and session.switch.is_shared(port, datapath))
-        items.append(stats.masked_port_item(version, item) if shared else item)
-    _relay_items(session, message, stats.PORT, items, reply)
+        items[port] = stats.masked_port_item(version, item) if shared else item
+    _relay_items(session, message, stats.PORT, list(items.values()), reply)
 
 
 def _queue_request(session: NorthSession, message: bytes, now: float) -> None:
