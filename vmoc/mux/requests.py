@@ -30,7 +30,6 @@ _CONFIG: Final = Struct("!HH")
 _ROLE: Final = Struct("!I4xQ")
 _PORT_MOD10: Final = Struct("!H6sIII4x")
 _PORT_MOD13: Final = Struct("!I4x6s2xIII4x")
-_COMMAND: Final = Struct("!HB")
 _MODIFIES: Final = (v10.MODIFY, v10.MODIFY_STRICT)
 
 
