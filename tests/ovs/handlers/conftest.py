@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ansible is a second of CPU per run, and handlers are niced: on a busy machine all of this takes its time.
 
     Slivers are the whole machine's. A back-end's tests have slices of their own; others share a few names, so those of
-    a file run one after the other.
+    a file run one after the other. So do all that boot machines in software: two at once would only slow each other.
     """
     for item in items:
         if item.path.is_relative_to(HERE):
@@ -32,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(240))
             if "backend" not in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            elif getattr(item, "callspec").params["backend"] == "vm":  # noqa: B009  # only parametrized items have it
+                item.add_marker(pytest.mark.xdist_group("machines"))
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in sorted(BACKENDS)])

@@ -21,5 +21,5 @@ def test_a_cancelled_create_is_measured(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    figures = {one["what"]: one["value"] for one in json.loads(report.read_text())["figures"]}
+    figures = {one["what"]: one["value"] for one in json.loads(report.read_text())["lines"]}
     assert len(figures) == 2 and all(value > 0 for value in figures.values())
