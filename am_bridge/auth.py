@@ -95,6 +95,11 @@ class Caller:
     manager: str = ""
 
     @property
+    def key(self) -> str:
+        """Tells its requests from those of others."""
+        return f"{self.role}:{self.manager}:{self.name}"
+
+    @property
     def scope(self) -> str | None:
         """The manager whose slices are all it sees and may change; None: everybody's."""
         return self.manager if self.role is Role.AM else None

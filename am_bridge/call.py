@@ -11,6 +11,12 @@ from am_bridge.auth import Caller
 
 LONGEST: Final = 60.0
 """Seconds a call may take at most, whatever its deadline."""
+MOST_NAME: Final = 128
+
+
+def shown_name(text: str) -> str | None:
+    """A name that was not checked yet, as the audit log has it; None if it is none."""
+    return text[:MOST_NAME] if text and text.isprintable() else None
 
 
 @dataclass(slots=True)

@@ -97,13 +97,6 @@ class Asked:
     slice: Slice
     choices: Mapping[int, Choice] = field(default_factory=dict)
 
-    def settled(self, vlans: Mapping[int, int]) -> Slice:
-        """The slice with the VLANs that were chosen, by index of the segment."""
-        segments = list(self.slice.segments)
-        for index in self.choices:
-            segments[index] = replace(segments[index], vlan=vlans[index])
-        return replace(self.slice, segments=tuple(segments))
-
 
 # -- from protobuf -----------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,14 @@ def read_name(value: str, path: str, problems: Violations, *, optional: bool = F
     return ""
 
 
+def name_of(value: str, path: str) -> str:
+    """The only field that is read of a request: the id of a slice or sliver. Raises ``ApiError``."""
+    problems = Violations()
+    name = read_name(value, path, problems)
+    problems.check()
+    return name
+
+
 def read_text(value: str, path: str, problems: Violations, most: int) -> str:
     """Text for people: one line of at most ``most`` characters."""
     if len(value) > most:

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError, Message
 
 from am_bridge import reasons
 from am_bridge.auth import LONG, METHODS, Access, Caller, Callers, authorise
-from am_bridge.call import LONGEST, Call
+from am_bridge.call import LONGEST, Call, shown_name
 from am_bridge.room import Kind, Room
 from am_bridge.status import ApiError, RetryAfter, api_error, to_grpc
 from vmoc.errors import VmocError
@@ -32,7 +32,6 @@ READING: Final = 6
 WAITING: Final = 32
 """Threads."""
 LONGEST_REFUSED: Final = 4096
-MOST_NAME: Final = 128
 LONGEST_WRITE: Final = 20.0
 GIVE_UP: Final = 1.0
 """Seconds: until a stream nobody reads is ended, and for telling its reader."""
@@ -288,8 +287,7 @@ def _slice_of(read: Callable[[bytes], Any], data: bytes) -> str | None:
         request = read(data)
     except ApiError:
         return None
-    name = getattr(request, "slice_id", "") or getattr(getattr(request, "slice", None), "slice_id", "")
-    return name if name and len(name) <= MOST_NAME and name.isprintable() else None
+    return shown_name(getattr(request, "slice_id", "") or getattr(getattr(request, "slice", None), "slice_id", ""))
 
 
 async def _write(context: Context, data: bytes) -> None:

@@ -22,7 +22,7 @@ def once_of(request: Message, caller: Caller, encode: Callable[[Outcome], Messag
         return None
 
     return Once(
-        f"{caller.role}:{caller.manager}:{caller.name}",
+        caller.key,
         request_id,
         digest_of(request),
         lambda outcome: encode(outcome).SerializeToString(),

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
-from am_bridge.convert import slice_message
 from am_bridge.fields import to_timestamp
-from am_bridge.services.told import LIFECYCLES, datapath_message, summary_message
+from am_bridge.services.told import LIFECYCLES, datapath_message, entry_message, summary_message
 from vmoc.events import Event, Kind
 from vmoc.ledger import Entry
 from vmoc.model import format_dpid
@@ -166,14 +165,7 @@ def _sentence(event: Event) -> str:
 def _of_slice(event: Event, entry: Entry | None) -> m.SliceEvent:
     told = m.SliceEvent(change=_CHANGES.get(event.kind, pb.CHANGE_KIND_UNSPECIFIED))
     if entry is not None and len(entry.slice.segments) <= MOST_SEGMENTS:
-        told.slice.CopyFrom(
-            slice_message(
-                entry.slice,
-                etag=entry.etag,
-                create_time=entry.create_time or None,
-                update_time=entry.update_time or None,
-            )
-        )
+        told.slice.CopyFrom(entry_message(entry))
     expires = event.detail.get("expire_time")
     if isinstance(expires, float | int):
         told.expire_time.CopyFrom(to_timestamp(expires))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from am_bridge import fields as read
 from am_bridge import reasons
 from am_bridge.auth import Caller
+from am_bridge.fields import name_of
 from am_bridge.status import ApiError
-from am_bridge.violations import Violations
 from vmoc.ledger import Entry, SliceBook
 from vmoc.ledger.errors import SliceNotFoundError
 
@@ -25,9 +24,7 @@ class Sight:
 
     def slice(self, slice_id: str) -> Entry:
         """The slice, if the caller may know it. Raises ``ApiError``."""
-        problems = Violations()
-        name = read.read_name(slice_id, "slice_id", problems)
-        problems.check()
+        name = name_of(slice_id, "slice_id")
         found = self.look(name)
         if found is None:
             raise ApiError(reasons.SLICE_NOT_FOUND, f"there is no slice {name}", metadata={"slice": name})
@@ -39,10 +36,6 @@ class Sight:
             return self._book.get(slice_id, manager=self._scope)
         except SliceNotFoundError:
             return None
-
-    def covers(self, slice_id: str | None) -> bool:
-        """Whether what is of that slice may be shown; what is of none only to those who see everything."""
-        return self.whole or (slice_id is not None and self.look(slice_id) is not None)
 
     def own(self) -> frozenset[str] | None:
         """Names of the slices it sees; None: all."""

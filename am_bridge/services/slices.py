@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from am_bridge import convert, reasons
 from am_bridge import fields as read
-from am_bridge.call import Call
+from am_bridge.call import Call, shown_name
 from am_bridge.convert import Asked, slice_message
 from am_bridge.fieldmask import apply_mask
-from am_bridge.fields import to_timestamp
-from am_bridge.handlers.handler import NicStatus
 from am_bridge.handlers.operations import Sliver
 from am_bridge.once import once_of
 from am_bridge.paging import PageTokens, page_size
 from am_bridge.refusals import refusal
-from am_bridge.services.sliver_access import entry_of, is_in
-from am_bridge.services.sliver_owners import Subject, find_cards
-from am_bridge.services.told import slice_status_message
+from am_bridge.services.owners import OwnerRack, lookup_owner
+from am_bridge.services.told import entry_message, slice_status_message
 from am_bridge.services.vlans import POOL, list_vlans
 from am_bridge.status import ApiError
 from am_bridge.violations import Violations, violation
 from vmoc.errors import VmocError
 from vmoc.ledger import Entry, Outcome, SliceBook
-from vmoc.model import Limits, Slice, format_dpid
-from vmoc.status import Owner, SliceStatus
+from vmoc.ledger.vlans import Fits
+from vmoc.model import Limits, Slice
+from vmoc.status import SliceStatus
 from vmoc.v1 import resources_pb2 as pb
 from vmoc.v1 import slices_pb2 as m
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from vmoc.ledger.vlans import Fits
 
 PAGE: Final = 100
 MOST_PAGE: Final = 1000
@@ -47,16 +39,10 @@ _LATEST: Final = 253_402_300_799
 A = TypeVar("A", bound=Message)
 
 
-class SliceRack(Protocol):
+class SliceRack(OwnerRack, Protocol):
     """What of the running service this needs."""
 
-    def slice_status(self, slice_id: str, *, timeout: float) -> SliceStatus: ...
-
     def slice_statuses(self, slice_ids: Iterable[str], *, timeout: float) -> dict[str, SliceStatus]: ...
-
-    def lookup_owner(
-        self, vlan: int | None = None, dpid: int | None = None, port: int | None = None, *, timeout: float
-    ) -> list[Owner]: ...
 
 
 class SliceService:
@@ -82,7 +68,7 @@ class SliceService:
 
     def RegisterSlice(self, request: m.RegisterSliceRequest, call: Call) -> m.RegisterSliceResponse:
         """Create or replace one."""
-        call.slice_id = _id(request.slice.slice_id)
+        call.slice_id = shown_name(request.slice.slice_id)
         asked = convert.asked_slice(request.slice, self._defaults())
 
         def answer(outcome: Outcome) -> m.RegisterSliceResponse:
@@ -151,19 +137,14 @@ class SliceService:
 
     def UpdateSlice(self, request: m.UpdateSliceRequest, call: Call) -> pb.Slice:
         """Set the fields that the mask names."""
-        call.slice_id = slice_id = _slice_id(request.slice.slice_id, "slice.slice_id")
+        call.slice_id = slice_id = read.name_of(request.slice.slice_id, "slice.slice_id")
         mask = request.update_mask if request.HasField("update_mask") else None
         choices: dict[str, Mapping[int, Fits]] = {}
 
         def change(old: Slice) -> Slice:
-            wanted = apply_mask(mask, slice_message(old), request.slice)
-            asked = convert.asked_slice(wanted, self._defaults())
+            asked = convert.asked_slice(apply_mask(mask, slice_message(old), request.slice), self._defaults())
             choices.update(self._choices([asked]))
-            # What the mask leaves alone stays as it is, to the last digit.
-            expire = (
-                old.expire_time if wanted.expire_time == slice_message(old).expire_time else asked.slice.expire_time
-            )
-            return replace(asked.slice, expire_time=expire)
+            return asked.slice
 
         with self._refusals(call, {slice_id: "slice"}):
             outcome = self._book.edit(
@@ -179,7 +160,7 @@ class SliceService:
 
     def UnregisterSlice(self, request: m.UnregisterSliceRequest, call: Call) -> m.UnregisterSliceResponse:
         """Remove one."""
-        call.slice_id = slice_id = _slice_id(request.slice_id)
+        call.slice_id = slice_id = read.name_of(request.slice_id, "slice_id")
 
         def answer(outcome: Outcome) -> m.UnregisterSliceResponse:
             last = [entry_message(entry) for entry in outcome.last]
@@ -189,20 +170,16 @@ class SliceService:
             outcome = self._book.unregister(
                 [slice_id],
                 once=once_of(request, call.caller, answer),
-                etags={slice_id: request.etag} if request.etag and not self._missing(slice_id, request) else None,
+                etags={slice_id: request.etag},
                 manager=call.caller.scope,
                 missing_ok=request.allow_missing,
                 dry_run=request.validate_only,
             )
         return _answer(outcome, answer, m.UnregisterSliceResponse)
 
-    def _missing(self, slice_id: str, request: m.UnregisterSliceRequest) -> bool:
-        """Whether it is not there, and need not be: then it has no etag either."""
-        return request.allow_missing and not self._book.knows(slice_id)
-
     def RenewSlice(self, request: m.RenewSliceRequest, call: Call) -> pb.Slice:
         """Set when one expires."""
-        call.slice_id = slice_id = _slice_id(request.slice_id)
+        call.slice_id = slice_id = read.name_of(request.slice_id, "slice_id")
         problems = Violations()
         match request.WhichOneof("expiration"):
             case "expire_time":
@@ -236,7 +213,7 @@ class SliceService:
     def _set_enabled(
         self, request: m.EnableSliceRequest | m.DisableSliceRequest, enabled: bool, call: Call
     ) -> pb.Slice:
-        call.slice_id = slice_id = _slice_id(request.slice_id)
+        call.slice_id = slice_id = read.name_of(request.slice_id, "slice_id")
         with self._refusals(call):
             outcome = self._book.set_enabled(
                 slice_id,
@@ -252,7 +229,7 @@ class SliceService:
 
     def GetSlice(self, request: m.GetSliceRequest, call: Call) -> pb.Slice:
         """One, with its status unless that is not wanted."""
-        slice_id, full = _slice_id(request.slice_id), _full(request.view, True)
+        slice_id, full = read.name_of(request.slice_id, "slice_id"), _full(request.view, True)
         with self._refusals(call):
             entry = self._book.get(slice_id, manager=call.caller.scope)
         message = entry_message(entry)
@@ -290,70 +267,7 @@ class SliceService:
 
     def LookupOwner(self, request: m.LookupOwnerRequest, call: Call) -> m.LookupOwnerResponse:
         """Who has a VLAN, a port or an address; of ports and addresses also which sliver, as its handler last said."""
-        problems = Violations()
-        dpid = read.read_dpid(request.dpid, "dpid", problems) if request.dpid else None
-        vlan: int | None = None
-        port: int | None = None
-        mac = address = ""
-        match request.WhichOneof("subject"):
-            case "vlan_id":
-                vlan = read.read_vlan(request.vlan_id, "vlan_id", problems)
-            case "port":
-                on = read.read_dpid(request.port.dpid, "port.dpid", problems)
-                port = read.read_port(request.port.port, "port.port", problems)
-                if dpid not in (None, on):
-                    problems.add("dpid", "must be that of the port, or absent")
-                dpid = on
-            case "mac_address":
-                mac = read.read_mac(request.mac_address, "mac_address", problems)
-            case "ip_address":
-                address = read.read_ip(request.ip_address, "ip_address", problems)
-            case _:
-                problems.add("vlan_id", "must be given, or port")
-        problems.check()
-        response = m.LookupOwnerResponse()
-        if vlan is None:
-            subject = Subject(dpid=dpid, port=port or 0, mac=mac, address=address)
-            for sliver, card in find_cards(self._slivers(), subject):
-                response.owners.extend(self._sliver_owner(sliver, card, call))
-        if vlan is None and port is None:
-            if not response.owners:
-                raise ApiError(reasons.NOT_LEARNT)
-            return response
-        for owner in self._rack.lookup_owner(vlan, dpid, port, timeout=call.left):
-            response.owners.extend(self._owner_message(owner, port, call))
-        return response
-
-    def _sliver_owner(self, sliver: Sliver, card: NicStatus, call: Call) -> Iterable[m.ResourceOwner]:
-        entry = entry_of(self._book, sliver.spec.slice_id)
-        if entry is None or not is_in(entry, sliver) or not call.caller.may_know(entry.slice.manager):
-            return
-        yield m.ResourceOwner(
-            slice_id=sliver.spec.slice_id,
-            manager=entry.slice.manager,
-            owner=entry.slice.owner,
-            vlan_id=card.vlan,
-            dpid=card.dpid,
-            port=max(0, card.port),
-            sliver_id=sliver.spec.sliver_id,
-            evidence=m.OWNER_EVIDENCE_SLIVER,
-            last_seen_time=to_timestamp(sliver.probe_time) if sliver.probe_time else None,
-        )
-
-    def _owner_message(self, owner: Owner, port: int | None, call: Call) -> Iterable[m.ResourceOwner]:
-        try:
-            entry = self._book.get(owner.slice, manager=call.caller.scope)
-        except VmocError:  # it has gone meanwhile, or is nobody's to know
-            return
-        yield m.ResourceOwner(
-            slice_id=owner.slice,
-            manager=entry.slice.manager,
-            owner=entry.slice.owner,
-            vlan_id=owner.vlan,
-            dpid="" if owner.dpid is None else format_dpid(owner.dpid),
-            port=port or 0,
-            evidence=m.OWNER_EVIDENCE_REGISTERED,
-        )
+        return lookup_owner(self._book, self._rack, self._slivers(), request, call)
 
     # -- between -------------------------------------------------------------------------------------------------------
 
@@ -392,16 +306,6 @@ class SliceService:
             raise told from error
 
 
-def entry_message(entry: Entry) -> pb.Slice:
-    """A slice without status."""
-    return slice_message(
-        entry.slice,
-        etag=entry.etag,
-        create_time=entry.create_time or None,
-        update_time=entry.update_time or None,
-    )
-
-
 def _changes(outcome: Outcome) -> dict[str, pb.ChangeKind]:
     """What became of slices, by id; those that are not in it are unchanged."""
     added = dict.fromkeys(outcome.added, pb.CHANGE_KIND_ADDED)
@@ -424,18 +328,6 @@ def _answer(outcome: Outcome, make: Callable[[Outcome], A], kind: type[A]) -> A:
 
 def _paths(asked: Sequence[Asked]) -> dict[str, str]:
     return {one.slice.id: f"slices[{index}]" for index, one in enumerate(asked)}
-
-
-def _id(text: str) -> str | None:
-    """For the audit log, before anything is checked."""
-    return text[:128] if text.isprintable() and text else None
-
-
-def _slice_id(value: str, path: str = "slice_id") -> str:
-    problems = Violations()
-    name = read.read_name(value, path, problems)
-    problems.check()
-    return name
 
 
 def _full(view: m.SliceView, default: bool) -> bool:

@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from am_bridge import reasons
 from am_bridge.auth import Caller
-from am_bridge.fields import read_name, read_request_id
+from am_bridge.fields import read_request_id
 from am_bridge.handlers.catalogue import UnsupportedError
 from am_bridge.handlers.journal import JournalError
 from am_bridge.handlers.operations import Request
@@ -52,20 +52,12 @@ def request_of(message: Message, caller: Caller, manager: str = "") -> Request:
     name = read_request_id(getattr(message, "request_id", ""), problems)
     problems.check()
     return Request(
-        by=f"{caller.role}:{caller.manager}:{caller.name}",
+        by=caller.key,
         id=name,
         digest=digest_of(message).hex() if name else "",
         name=caller.name,
         manager=manager,
     )
-
-
-def sliver_id_of(value: str, path: str = "sliver_id") -> str:
-    """The id of a sliver. Raises ``ApiError``."""
-    problems = Violations()
-    name = read_name(value, path, problems)
-    problems.check()
-    return name
 
 
 def operation_id_of(name: str) -> str:

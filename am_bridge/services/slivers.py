@@ -12,7 +12,7 @@ from google.longrunning import operations_pb2
 
 from am_bridge import fields as read
 from am_bridge import reasons
-from am_bridge.call import Call
+from am_bridge.call import Call, shown_name
 from am_bridge.fieldmask import apply_mask
 from am_bridge.fields import to_timestamp
 from am_bridge.handlers.handler import FailureKind, Host
@@ -43,7 +43,6 @@ from am_bridge.services.sliver_requests import (
     plain_struct,
     refusals,
     request_of,
-    sliver_id_of,
 )
 from am_bridge.status import ApiError
 from am_bridge.violations import Violations
@@ -81,8 +80,8 @@ class SliverService:
         self._audit(call, wanted.slice_id, wanted.sliver_id)
         if (again := self._repeated(request, call)) is not None:
             return again
-        sliver_id_of(wanted.sliver_id, "sliver.sliver_id")
-        sliver_id_of(wanted.slice_id, "sliver.slice_id")
+        read.name_of(wanted.sliver_id, "sliver.sliver_id")
+        read.name_of(wanted.slice_id, "sliver.slice_id")
         entry = slice_to_change(self._book, wanted.slice_id, call.caller)
         document, expire_time = document_of(wanted), self._expire_time(wanted)
         with refusals({"sliver": wanted.sliver_id, "slice": wanted.slice_id}):
@@ -128,7 +127,7 @@ class SliverService:
         """Remove one."""
         if (again := self._repeated(request, call)) is not None:
             return again
-        name = sliver_id_of(request.sliver_id)
+        name = read.name_of(request.sliver_id, "sliver_id")
         try:
             found = self._processor.find(name)
         except MissingError:
@@ -179,7 +178,7 @@ class SliverService:
     def ForgetSliver(self, request: v.ForgetSliverRequest, call: Call) -> v.ForgetSliverResponse:
         """Drop one from the records."""
         check_admin(call.caller)
-        name = sliver_id_of(request.sliver_id)
+        name = read.name_of(request.sliver_id, "sliver_id")
         asked = request_of(request, call.caller)
         with refusals({"sliver": name}):
             try:
@@ -366,7 +365,7 @@ class SliverService:
 
     def _own(self, sliver_id: str, call: Call, path: str = "sliver_id", *, change: bool = False) -> Sliver:
         """A sliver the caller may look at, or change. Raises ``ApiError``."""
-        name = sliver_id_of(sliver_id, path)
+        name = read.name_of(sliver_id, path)
         with refusals({"sliver": name}):
             found = self._processor.find(name)
         if not call.caller.may_know(manager_of_sliver(self._book, found)):
@@ -378,10 +377,8 @@ class SliverService:
         return found
 
     def _audit(self, call: Call, slice_id: str, sliver_id: str) -> None:
-        if slice_id.isprintable() and slice_id:
-            call.slice_id = slice_id[:128]
-        if sliver_id.isprintable():
-            call.detail["sliver"] = sliver_id[:128]
+        call.slice_id = shown_name(slice_id)
+        call.detail["sliver"] = shown_name(sliver_id) or ""
 
     def _check_vlans(self, document: object, entry: Entry) -> None:
         problems = list(find_foreign_vlans(self._processor.check(document), entry.slice))

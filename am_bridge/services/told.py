@@ -1,4 +1,4 @@
-"""Values of ``vmoc.status`` as messages: virtual datapaths, connections to controllers, switches, flows, links."""
+"""What is told as messages: slices, virtual datapaths, connections to controllers, switches, flows, links."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from am_bridge.convert import slice_message
 from am_bridge.fields import to_timestamp
+from vmoc.ledger import Entry
 from vmoc.model import format_dpid
 from vmoc.status import (
     Connection,
@@ -66,6 +68,16 @@ _MOST_COUNT: Final = 0x7FFFFFFFFFFFFFFF
 def moment(seconds: float | None) -> Timestamp | None:
     """A field's value; None leaves it absent."""
     return None if seconds is None else to_timestamp(seconds)
+
+
+def entry_message(entry: Entry) -> pb.Slice:
+    """A slice without status."""
+    return slice_message(
+        entry.slice,
+        etag=entry.etag,
+        create_time=entry.create_time or None,
+        update_time=entry.update_time or None,
+    )
 
 
 def slice_status_message(status: SliceStatus | None) -> pb.SliceStatus:

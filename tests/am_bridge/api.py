@@ -83,9 +83,6 @@ class FakeRack:
         assert timeout > 0
         return {name: self.statuses[name] for name in slice_ids if name in self.statuses}
 
-    def slice_status(self, slice_id: str, *, timeout: float) -> SliceStatus:
-        return self.slice_statuses([slice_id], timeout=timeout)[slice_id]
-
     def lookup_owner(
         self, vlan: int | None = None, dpid: int | None = None, port: int | None = None, *, timeout: float
     ) -> list[Owner]:

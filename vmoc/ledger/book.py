@@ -145,10 +145,6 @@ class SliceBook:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def knows(self, slice_id: str) -> bool:
-        """Whether there is one of that id, whoever's."""
-        return slice_id in self._entries
-
     def get(self, slice_id: str, *, manager: str | None = None) -> Entry:
         """One slice. Raises ``SliceNotFoundError``; with ``manager`` also for those of others."""
         entry = self._entries.get(slice_id)
@@ -279,7 +275,7 @@ class SliceBook:
         def prepare() -> _Draft:
             there = [name for name in dict.fromkeys(ids) if not missing_ok or name in self._entries]
             vetting.known(self._entries, there, manager)
-            vetting.check_etags(self._entries, etags)
+            vetting.check_etags(self._entries, {name: etag for name, etag in (etags or {}).items() if name in there})
             return _Draft(drop=there)
 
         return self._change(prepare, once, dry_run)
