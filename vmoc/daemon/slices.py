@@ -14,7 +14,8 @@ from vmoc.daemon.errors import StartError
 from vmoc.daemon.reloading import words
 from vmoc.events import Event
 from vmoc.ledger import SliceBook, rules_of
-from vmoc.ledger.book import RETRY, TIDY, Wait
+from vmoc.ledger.book import RETRY, TIDY
+from vmoc.ledger.roll import Wait
 from vmoc.net.threads import in_thread
 from vmoc.registry import Plan, Registry
 from vmoc.store import SqliteStore, StoreError

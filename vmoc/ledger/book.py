@@ -8,9 +8,7 @@ Methods block (they write to disk): call them from threads, not on the loop.
 They raise the ``LedgerError`` that fits, or ``StoreError``, and then nothing
 has changed.
 
-Stored slices that clash with the configuration file are *held*: they stay in
-the store and are shown, but have no effect, until what they clash with is gone
-(the operator's file wins, and one clash does not keep the service from starting).
+Slices that clash with the configuration file are held aside (``roll``).
 """
 
 from __future__ import annotations
@@ -24,14 +22,10 @@ from typing import Final
 
 from vmoc.events import Event, Kind
 from vmoc.ledger import vetting
-from vmoc.ledger.entries import Entry, Index, Once, Outcome
-from vmoc.ledger.errors import (
-    RequestReusedError,
-    ReservedVlanError,
-    SliceNotFoundError,
-)
-from vmoc.ledger.expiry import Expiry
+from vmoc.ledger.entries import Entry, Once, Outcome
+from vmoc.ledger.errors import RequestReusedError, ReservedVlanError, SliceNotFoundError
 from vmoc.ledger.occupants import Occupant, check_unoccupied, find_strays
+from vmoc.ledger.roll import Roll, Tell, Wait
 from vmoc.ledger.rules import Rules, check
 from vmoc.ledger.vlans import Choices, VlanUse, dpids_of, fill_in, list_vlans, suggest
 from vmoc.model import Origin, Slice
@@ -39,14 +33,10 @@ from vmoc.registry import Plan, Registry, Snapshot
 from vmoc.store import Store, StoredAnswer, StoredSlice
 
 KEEP_ANSWERS: Final = 86_400.0
-MOST_ANSWERS: Final = 100_000
 TIDY: Final = 600.0
 """Seconds between two looks at answers that have become too old."""
 RETRY: Final = 10.0
 """Seconds until a removal that could not be stored is tried again."""
-
-Wait = Callable[[], None]
-Tell = Callable[[Plan], Wait | None]
 
 
 @dataclass(slots=True)
@@ -80,14 +70,12 @@ class SliceBook:
         self._registry = registry
         self._store = store
         self._rules = rules or Rules()
-        self._tell = tell
         self._report = report
         self._clock = clock
         self._lock = threading.Lock()
-        self._entries = Index()
-        self._held: dict[str, Entry] = {}  # also those whose id a slice of the file has: nobody sees them then
+        self._roll = Roll(registry, tell, clock)
+        self._entries, self._expiry = self._roll.entries, self._roll.expiry
         self._generation = 0
-        self._expiry = Expiry()
         self._tidy_at = 0.0
         self._on_expiry: Callable[[], None] | None = None
         self._occupants: Callable[[], Iterable[Occupant]] = lambda: ()
@@ -116,13 +104,11 @@ class SliceBook:
                 return plan
             rows = self._store.slices()
             self._generation = self._store.generation()
-            self._follow(plan)
-            for row in rows:
-                entry = Entry(row.slice, row.create_time, row.update_time, _etag(row.generation))
-                self._held[row.slice.id] = entry
-            self._release()
+            self._roll.adopt(plan)
+            self._roll.load(Entry(row.slice, row.create_time, row.update_time, _etag(row.generation)) for row in rows)
+            self._roll.release(sharing=self._rules.sharing)
             self._entries.settle()
-            for entry in self._held.values():
+            for entry in self._roll.held:
                 self._say_held(entry)
         return plan
 
@@ -314,8 +300,8 @@ class SliceBook:
             if plan.conflicts:
                 return plan
             self._rules = rules or self._rules
-            wait = self._follow(plan)
-            wait = self._release() or wait
+            wait = self._roll.adopt(plan)
+            wait = self._roll.release(sharing=self._rules.sharing) or wait
             self._entries.settle()
         if wait is not None:
             wait()
@@ -349,7 +335,7 @@ class SliceBook:
                 self._say(Kind.SLICE_EXPIRED, name, "")
         if tidy:
             self._tidy_at = now + TIDY
-            self._store.forget_answers(now - KEEP_ANSWERS, most=MOST_ANSWERS)
+            self._store.forget_answers(now - KEEP_ANSWERS)
 
     def _ending(self, names: Iterable[str], now: float) -> _Draft:
         """Those that are still over: one may have been renewed since."""
@@ -409,79 +395,14 @@ class SliceBook:
             self._store.commit(fresh, draft.drop, generation=generation, answer=answer)
         self._generation = generation
         deadline = self._expiry.next_deadline()
-        for name in draft.drop:
-            self._leave(name, now)
-        for row in fresh:
-            self._held.pop(row.slice.id, None)
-            self._enter(after[row.slice.id], now)
-        wait = self._follow(plan)
+        wait = self._roll.change(plan, [after[row.slice.id] for row in fresh], draft.drop)
         if draft.drop or changed:
-            wait = self._release() or wait
+            wait = self._roll.release(sharing=self._rules.sharing) or wait
         self._entries.settle()
         nearest = self._expiry.next_deadline()
         if self._on_expiry is not None and nearest is not None and (deadline is None or nearest < deadline):
             self._on_expiry()
         return outcome, wait
-
-    def _follow(self, plan: Plan) -> Wait | None:
-        """Adopt a plan and tell it; the file's slices are entered as they come."""
-        snapshot, now = self._registry.adopt(plan), self._clock()
-        for name in plan.removed:
-            if name in self._entries and self._entries[name].slice.origin is Origin.FILE:
-                self._leave(name, now)
-        for name in (*plan.added, *plan.changed):
-            one = snapshot.slices[name]
-            if one.origin is Origin.FILE:
-                self._enter(Entry(one), now)
-        if self._tell is None or plan.is_empty:
-            return None
-        return self._tell(plan)
-
-    def _release(self) -> Wait | None:
-        """Adopt the held slices that clash with nothing any more."""
-        wait: Wait | None = None
-        good, clashing = sorted(self._held), []
-        while good:
-            plan = self._plan_held(good)
-            if not plan.conflicts:
-                wait = self._let_go(good, plan) or wait
-                break
-            bad = {conflict.slice for conflict in plan.conflicts}
-            clashing += [name for name in good if name in bad]
-            good = [name for name in good if name not in bad]
-        for name in clashing:  # perhaps with one another only
-            plan = self._plan_held([name])
-            if not plan.conflicts:
-                wait = self._let_go([name], plan) or wait
-                continue
-            entry = self._held[name] = replace(self._held[name], held=plan.conflicts)
-            shown = self._entries.get(name)
-            if shown is None or shown.slice.origin is Origin.API:
-                self._enter(entry, self._clock())
-        return wait
-
-    def _plan_held(self, names: Sequence[str]) -> Plan:
-        slices = [self._held[name].slice for name in names]
-        return self._registry.plan_change(slices, [], origin=Origin.API, sharing=self._rules.sharing)
-
-    def _let_go(self, names: Sequence[str], plan: Plan) -> Wait | None:
-        now = self._clock()
-        for name in names:
-            self._enter(replace(self._held.pop(name), held=()), now)
-        return self._follow(plan)
-
-    def _enter(self, entry: Entry, now: float) -> None:
-        self._entries.enter(entry)
-        self._expiry.set(entry.slice.id, entry.slice.expire_time, now)
-
-    def _leave(self, name: str, now: float) -> None:
-        entry = self._entries.get(name)
-        if entry is None:
-            return
-        self._entries.leave(name)
-        self._expiry.set(name, None, now)
-        if entry.slice.origin is Origin.API:
-            self._held.pop(name, None)
 
     # -- may it be -----------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from vmoc.errors import VmocError
 from vmoc.model import Slice
+
+MOST_ANSWERS: Final = 64 << 20
+"""Bytes of one caller's answers: nobody fills the disk by asking."""
 
 
 class StoreError(VmocError):
@@ -59,13 +62,16 @@ class Store(Protocol):
     def commit(
         self, put: Iterable[StoredSlice], drop: Iterable[str], *, generation: int, answer: StoredAnswer | None = None
     ) -> None:
-        """All of it or nothing; on disk when this returns. A slice that is dropped need not be there."""
+        """All of it or nothing; on disk when this returns. A slice that is dropped need not be there.
+
+        A caller with answers of more than ``MOST_ANSWERS`` bytes loses the oldest half of them.
+        """
 
     def answer(self, caller: str, request_id: str) -> StoredAnswer | None:
         """What was answered before."""
 
-    def forget_answers(self, before: float, *, most: int) -> None:
-        """Drop answers older than ``before``, and the oldest beyond ``most``."""
+    def forget_answers(self, before: float) -> None:
+        """Drop answers older than ``before``."""
 
     def close(self) -> None:
         """Let go of it; nothing is lost without."""

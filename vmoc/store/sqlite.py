@@ -22,6 +22,7 @@ from typing import Final
 
 from vmoc.store import codec
 from vmoc.store.contract import (
+    MOST_ANSWERS,
     StoreDamagedError,
     StoredAnswer,
     StoredSlice,
@@ -34,6 +35,8 @@ from vmoc.store.migrating import APPLICATION_ID, Step, migrate, steps, version_o
 IN_MEMORY: Final = ":memory:"
 LOG_SIZE: Final = 4 << 20
 """Bytes of the log at which SQLite begins it anew: its default of 1000 pages."""
+ANSWER_ROW: Final = 128
+"""Bytes an answer takes beside itself, about."""
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _REPAIR: Final = "restore it from a copy, or move it away to start without the slices in it"
 
@@ -50,6 +53,7 @@ class SqliteStore:
         self._path = path
         self._lock = threading.Lock()
         self._schema = steps() if schema is None else schema
+        self._answered: dict[str, int] = {}  # bytes, by caller
         try:
             if path != IN_MEMORY:
                 _make(Path(path), self._schema)
@@ -99,6 +103,7 @@ class SqliteStore:
         with self._working("written"):
             write = self._connection
             write.execute("BEGIN IMMEDIATE")
+            taken = 0
             try:
                 if gone:
                     write.executemany("DELETE FROM slices WHERE id = ?", gone)
@@ -106,15 +111,38 @@ class SqliteStore:
                     write.executemany("INSERT OR REPLACE INTO slices VALUES (?, ?, ?, ?, ?)", rows)
                 write.execute("UPDATE meta SET value = max(value, ?) WHERE key = 'generation'", (generation,))
                 if answer is not None:
-                    write.execute(
-                        "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?)",
-                        (answer.caller, answer.request_id, answer.digest, answer.answer, answer.time),
-                    )
+                    taken = self._keep(answer)
                 write.execute("COMMIT")
             except BaseException:
                 if write.in_transaction:
                     write.execute("ROLLBACK")
                 raise
+            if answer is not None:
+                self._answered[answer.caller] = taken
+
+    def _keep(self, answer: StoredAnswer) -> int:
+        """Write an answer, over the older ones of its caller if they are too many; returns what they take then."""
+        run = self._connection.execute
+        row = (answer.caller, answer.request_id, answer.digest, answer.answer, answer.time)
+        run("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?)", row)
+        taken = self._answered.get(answer.caller, 0) + len(answer.answer) + ANSWER_ROW
+        if taken <= MOST_ANSWERS:
+            return taken
+        kept = len(answer.answer) + ANSWER_ROW
+        older = run(
+            "SELECT request_id, length(answer) FROM requests WHERE caller = ? AND request_id != ?"
+            " ORDER BY time DESC, rowid DESC",
+            (answer.caller, answer.request_id),
+        ).fetchall()
+        for position, (_, length) in enumerate(older):
+            if kept + length + ANSWER_ROW > MOST_ANSWERS // 2:
+                self._connection.executemany(
+                    "DELETE FROM requests WHERE caller = ? AND request_id = ?",
+                    [(answer.caller, name) for name, _ in older[position:]],
+                )
+                break
+            kept += length + ANSWER_ROW
+        return kept
 
     def answer(self, caller: str, request_id: str) -> StoredAnswer | None:
         """What was answered before."""
@@ -124,14 +152,17 @@ class SqliteStore:
             ).fetchone()
         return None if row is None else StoredAnswer(caller, request_id, row[0], row[1], row[2])
 
-    def forget_answers(self, before: float, *, most: int) -> None:
-        """Drop answers older than ``before``, and the oldest beyond ``most``."""
+    def forget_answers(self, before: float) -> None:
+        """Drop answers older than ``before``."""
         with self._working("written"):
             self._connection.execute("DELETE FROM requests WHERE time < ?", (before,))
-            self._connection.execute(
-                "DELETE FROM requests WHERE rowid IN (SELECT rowid FROM requests ORDER BY time DESC LIMIT -1 OFFSET ?)",
-                (most,),
-            )
+            self._count_answers()
+
+    def _count_answers(self) -> None:
+        found = self._connection.execute(
+            "SELECT caller, sum(length(answer) + ?) FROM requests GROUP BY caller", (ANSWER_ROW,)
+        )
+        self._answered = dict(found.fetchall())
 
     def close(self) -> None:
         """Let go of the file."""
@@ -166,6 +197,7 @@ class SqliteStore:
         if verdict != "ok":
             raise StoreDamagedError(f"the state file {self._path} is damaged ({verdict.splitlines()[-1]}); {_REPAIR}")
         migrate(self._connection, self._schema)
+        self._count_answers()
         if self._path != IN_MEMORY:
             self._make_room()
 

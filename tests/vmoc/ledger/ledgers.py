@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from vmoc.events import Event
 from vmoc.ledger import Rules, SliceBook
@@ -73,3 +75,15 @@ class Ledger:
 
     def vlans(self, name: str) -> list[int]:
         return [segment.vlan for segment in self.book.get(name).slice.segments]
+
+
+def fails(kind: type[Exception], call: Callable[[], object], ledger: Ledger) -> Any:
+    """The error of that kind; and nothing has changed, in memory or on disk."""
+    before, told = ledger.registry.snapshot, len(ledger.told)
+    stored, entries = ledger.store.slices(), ledger.book.page()[0]
+    with pytest.raises(kind) as caught:
+        call()
+    assert ledger.registry.snapshot is before and len(ledger.told) == told
+    assert ledger.store.slices() == stored and ledger.book.page()[0] == entries
+    assert "\n" not in str(caught.value) and str(caught.value)
+    return caught.value

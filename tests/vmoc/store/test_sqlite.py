@@ -21,6 +21,7 @@ from vmoc.store import (
     StoreError,
     StoreInUseError,
     StoreNewerError,
+    sqlite,
 )
 from vmoc.store.migrating import APPLICATION_ID, Step, steps
 
@@ -69,12 +70,35 @@ def test_a_commit_is_all_or_nothing() -> None:
     store.commit([row("b")], [], generation=2)
 
 
-def test_old_answers_and_too_many_are_forgotten() -> None:
+def test_old_answers_are_forgotten() -> None:
     store = SqliteStore(":memory:")
     for number in range(5):
         store.commit([], [], generation=0, answer=reply(f"r{number}", number))
-    store.forget_answers(1.0, most=3)
+    store.forget_answers(2.0)
     assert [store.answer("am", f"r{number}") is not None for number in range(5)] == [False, False, True, True, True]
+
+
+def test_one_callers_answers_do_not_fill_the_disk_and_take_nobody_elses_place(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "MOST_ANSWERS", 100_000)
+    store = SqliteStore(path)
+    store.commit([], [], generation=0, answer=reply("first"))
+    size = 0
+    for number in range(100):
+        if number == 40:  # what is there counts after a restart too
+            store.close()
+            store = SqliteStore(path)
+        greedy = StoredAnswer("greedy", f"r{number}", b"digest", bytes(9_000), number)
+        store.commit([], [], generation=0, answer=greedy)
+        assert store.answer("greedy", f"r{number}") == greedy, "the latest is there"
+        kept = [name for name in range(100) if store.answer("greedy", f"r{name}") is not None]
+        assert len(kept) * 9_000 <= 100_000 and kept == list(range(number + 1))[-len(kept) :], "the oldest go"
+        size = max(size, len(kept))
+    assert size == 10 and store.answer("am", "first") == reply("first")
+    large = StoredAnswer("greedy", "large", b"digest", bytes(200_000), 100)
+    store.commit([], [], generation=0, answer=large)
+    assert store.answer("greedy", "large") == large and store.answer("greedy", "r99") is None
 
 
 def test_the_file_is_nobody_elses(path: str) -> None:
