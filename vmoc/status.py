@@ -69,6 +69,8 @@ class SwitchSummary:
     flows: int = 0
     """Those of all slices together."""
     tls: bool = False
+    ailing: int = 0
+    """Virtual datapaths without service: the switch is not up, or old flows of the VLAN could not be removed."""
 
 
 @dataclass(frozen=True, slots=True)

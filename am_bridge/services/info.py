@@ -48,10 +48,8 @@ class Identity:
 class Condition(Protocol):
     """How the server is doing."""
 
-    def state(self) -> str:
-        """``starting``, ``ready``, ``degraded`` or ``draining``."""
-
-    def tally(self, timeout: float) -> Tally: ...
+    def look(self, timeout: float) -> tuple[str, Tally]:
+        """``starting``, ``ready``, ``degraded`` or ``draining``; and how many there are of what."""
 
 
 _STATES: Final = {
@@ -72,14 +70,15 @@ class ServerService:
 
     def GetServerInfo(self, _: m.GetServerInfoRequest, call: Call) -> m.ServerInfo:
         """Everything."""
-        identity, caller, tally = self._identity, call.caller, self._condition.tally(call.left)
+        identity, caller = self._identity, call.caller
+        state, tally = self._condition.look(call.left)
         return m.ServerInfo(
             version=identity.version,
             boot_id=identity.boot_id,
             start_time=to_timestamp(identity.start_time),
             features=FEATURES,
             openflow_versions=identity.openflow_versions,
-            state=_STATES[self._condition.state()],
+            state=_STATES[state],
             counts=m.ServerCounts(
                 slice_count=tally.slices,
                 segment_count=tally.segments,

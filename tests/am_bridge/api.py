@@ -161,11 +161,8 @@ def a_summary(dpid: int, up: bool = True, connected: bool = True) -> SwitchSumma
 
 
 class Condition:
-    def state(self) -> str:
-        return "ready"
-
-    def tally(self, timeout: float) -> Tally:
-        return Tally(slices=1)
+    def look(self, timeout: float) -> tuple[str, Tally]:
+        return "ready", Tally(slices=1)
 
 
 class Api:

@@ -184,11 +184,26 @@ def test_events_that_are_followed(scene13: Scene, vmoc: Run) -> None:
         program.communicate(timeout=20)
 
 
-def test_status_and_doctor(scene13: Scene, vmoc: Run, tmp_path: Path) -> None:
-    status = vmoc("status -o json")
-    assert status["state"] == "ready" and status["counts"]["connected_switch_count"] >= 1
+def test_status_misses_a_switch_that_slices_are_on(
+    make_scene: Callable[..., Scene], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = make_scene(of.V13).up()
+    own.vmoc.wait_log("the API is at")
+    monkeypatch.setenv("VMOC_SERVER", own.vmoc.config["grpc"]["listen"])
+    assert main(["status", "-o", "json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["state"] == "ready" and status["counts"]["connected_switch_count"] == 1
     assert status["caller"] == {"name": "local", "role": "admin", "manager": ""}
-    assert "ready" in vmoc("status")
+    own.kill("switch")
+    wait_until(lambda: main(["status"]) == 1, "the switch to be missed")
+    assert "degraded" in capsys.readouterr().out
+    own.start("switch")
+    own.wait_up()
+    wait_until(lambda: main(["status"]) == 0, "all to be well again")
+    assert "ready" in capsys.readouterr().out
+
+
+def test_doctor(scene13: Scene, vmoc: Run, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("{state: {path: ':memory:'}, grpc: {listen: off}, metrics: {listen: off}}")
     found = {one["subject"]: one for one in vmoc(f"doctor -c {tmp_path / 'c.yaml'} -o json")}
     assert found["service"]["verdict"] == "ok" and found["controllers"]["verdict"] in ("ok", "warning")

@@ -17,8 +17,9 @@ from vmoc.v1 import server_pb2_grpc
 def command(server: Server, output: str) -> int:
     """Show the service: version, since when, what it has.
 
-    Exits 0 if it is ready, 1 if it is starting, stopping or degraded, 3 if
-    it cannot be reached.
+    Exits 0 if it is ready, 3 if it cannot be reached, 1 if it is starting,
+    stopping, or degraded: a switch that slices are on is away, or old flows
+    could not be removed; 'vmoc switch list' and 'vmoc events' tell more.
     """
     stub = server_pb2_grpc.ServerServiceStub(server.channel)
     info = server.call(stub.GetServerInfo, v.GetServerInfoRequest())

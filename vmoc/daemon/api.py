@@ -170,19 +170,20 @@ def _credentials(settings: Settings, warn: Callable[[str], None]) -> grpc.Server
 class _Condition:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.state = parts.state
 
-    def tally(self, timeout: float) -> Tally:
+    def look(self, timeout: float) -> tuple[str, Tally]:
         parts, token = self._parts, ""
-        switches = datapaths = 0
+        switches = datapaths = ailing = 0
         while True:
             page = parts.rack.switches(token, 1000, timeout=timeout)
             switches += sum(one.connected for one in page.items)
             datapaths += sum(one.datapaths for one in page.items)
+            ailing += sum(one.ailing for one in page.items)
             token = page.next
             if not token:
                 break
-        return Tally(
+        state = parts.state()
+        return "degraded" if ailing and state == "ready" else state, Tally(
             slices=len(parts.book),
             segments=parts.book.segments,
             switches=switches,

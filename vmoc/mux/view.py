@@ -202,6 +202,10 @@ def _summary(switch: Switch, epoch: float) -> SwitchSummary:
         serial_number=_text(serial),
         description=_text(description),
         flows=sum(len(datapath.flows.by_identity) for datapath in switch.datapaths.values()),
+        ailing=sum(
+            datapath.state is State.TAINTED or not (switch.up or datapath.state is State.GONE)
+            for datapath in switch.datapaths.values()
+        ),
     )
 
 

@@ -75,6 +75,7 @@ def test_a_switch_and_its_ports(version: int, name: str):
     (summary,) = view.switches([(DPID, 0), (0x77, 0)], EPOCH)
     assert (summary.dpid, summary.connected, summary.up, summary.version) == (DPID, True, True, name)
     assert (summary.ports, summary.datapaths, summary.peer) == (7, 4, "198.51.100.1:4")
+    assert summary.ailing == 0
     found = view.switch((DPID, 0), EPOCH)
     assert found is not None and found.summary == summary
     assert found.vlans == (100, 200, 300, 400)
@@ -97,6 +98,7 @@ def test_a_switch_that_is_away_is_not_shown_as_connected(version: int):
     book.advance(2)
     (summary,) = book.mux.view.switches([(DPID, 0)], EPOCH)
     assert (summary.connected, summary.up, summary.peer) == (False, False, None)
+    assert summary.ailing == summary.datapaths == 4
     assert summary.last_seen == heard + EPOCH
     assert summary.since == book.now - 2 + EPOCH
     alice = status(book, "alice")
@@ -210,6 +212,8 @@ def test_what_a_state_is_called(state: State, lifecycle: Lifecycle, words: str):
     datapath.state = state
     called, reason = lifecycle_of(datapath)
     assert called is lifecycle and words in reason and bool(reason) is bool(words)
+    (summary,) = book.mux.view.switches([(DPID, 0)], EPOCH)
+    assert summary.ailing == (state is State.TAINTED), "the switch is up: what is not ready yet soon is"
 
 
 def test_a_datapath_without_any_controller_and_one_that_is_being_called():
