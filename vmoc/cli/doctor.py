@@ -189,7 +189,8 @@ def _service(server: Server) -> Iterator[Finding]:
         yield Finding("ok", "service", f"VMOC {info.version} at {server.address} is {state}")
     else:
         yield Finding("ok", "service", f"VMOC {info.version} answers at {server.address}")
-        yield Finding("problem", "service", f"it is {state}", "'vmoc events' shows why")
+        degraded = info.state == server_pb2.SERVER_STATE_DEGRADED
+        yield Finding("warning" if degraded else "problem", "service", f"it is {state}", "'vmoc events' shows why")
     try:
         yield from _switches(server)
         yield from _connections(server)
