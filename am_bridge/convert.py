@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from am_bridge import fields as read
-from am_bridge.violations import Violations
+from am_bridge.violations import Violations, violation
 from vmoc.model import (
     VLAN_MAX,
     VLAN_MIN,
@@ -42,6 +42,8 @@ MOST_CONTROLLERS: Final = 16
 MOST_ATTACHMENTS: Final = 4096
 MOST_PORTS: Final = 4096
 MOST_QUEUES: Final = 256
+MOST_PLACES: Final = 1 << 21
+"""Attachments, ports and queues of one call: a byte of a request may become a hundred in memory."""
 MOST_RANGES: Final = 64
 _LIMITS: Final = tuple(one.name for one in fields(Limits))
 
@@ -107,6 +109,7 @@ def asked_slices(messages: Sequence[pb.Slice], defaults: Limits, most: int = MOS
     if len(messages) > most:
         problems.add("slices", f"must be at most {most}, not {len(messages)}")
         problems.check()
+    _check_places("slices", messages)
     asked, known = [], dict[str, int]()
     for index, message in enumerate(messages):
         path = f"slices[{index}]"
@@ -121,10 +124,25 @@ def asked_slices(messages: Sequence[pb.Slice], defaults: Limits, most: int = MOS
 
 def asked_slice(message: pb.Slice, defaults: Limits, path: str = "slice") -> Asked:
     """One slice; raises ``ApiError`` with every violation."""
+    _check_places(path, [message])
     problems = Violations()
     asked = read_slice(message, defaults, path, problems)
     problems.check()
     return asked
+
+
+def _check_places(path: str, messages: Iterable[pb.Slice]) -> None:
+    """Before anything is made of them. Raises ``ApiError``."""
+    count = 0
+    for message in messages:
+        for segment in message.segments:
+            for one in segment.attachments:
+                count += 1 + len(one.ports)
+                for queues in one.queues:
+                    count += 1 + len(queues.queue_ids)
+    if count > MOST_PLACES:
+        text = f"must have at most {MOST_PLACES} attachments, ports and queues together, not {count}"
+        raise violation(path, text)
 
 
 def read_slice(message: pb.Slice, defaults: Limits, path: str, problems: Violations) -> Asked:

@@ -226,19 +226,20 @@ class SliverService:
             problems.add("states", f"must be at most {MOST_STATES}, not {len(request.states)}")
         slice_id = read.read_name(request.slice_id, "slice_id", problems, optional=True)
         problems.check()
-        found: list[v.Sliver] = []
-        for one in sorted(self._processor.slivers(), key=lambda sliver: sliver.spec.sliver_id):
-            if slice_id not in ("", one.spec.slice_id) or request.resource_type not in ("", one.spec.resource_type):
-                continue
-            if not call.caller.may_know(manager_of_sliver(self._book, one)):
-                continue
-            message = self._message(one)
-            if request.host in ("", message.host) and (not request.states or message.status.state in request.states):
-                found.append(message)
+        default = self._default_host()
+        found = [
+            one
+            for one in sorted(self._processor.slivers(), key=lambda sliver: sliver.spec.sliver_id)
+            if slice_id in ("", one.spec.slice_id)
+            and request.resource_type in ("", one.spec.resource_type)
+            and request.host in ("", one.spec.host or default)
+            and call.caller.may_know(manager_of_sliver(self._book, one))
+            and (not request.states or self._message(one).status.state in request.states)
+        ]
         size, after = page_size(request.page_size, PAGE, MOST_PAGE), self._tokens.read(request, request.page_token)
-        page, last = cut_page(found, lambda one: one.sliver_id, after, size)
+        page, last = cut_page(found, lambda one: one.spec.sliver_id, after, size)
         token = "" if last is None else self._tokens.make(request, last)
-        return v.ListSliversResponse(slivers=page, next_page_token=token)
+        return v.ListSliversResponse(slivers=map(self._message, page), next_page_token=token)
 
     def ListHandlers(self, request: v.ListHandlersRequest, call: Call) -> v.ListHandlersResponse:
         """Types, and what their specs look like."""

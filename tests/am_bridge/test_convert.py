@@ -113,6 +113,22 @@ def test_a_dpid_may_be_written_in_each_of_its_forms() -> None:
     )
 
 
+def test_a_few_bytes_of_ports_do_not_become_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "MOST_PLACES", 100)
+    queues = [pb.PortQueues(port=port, queue_ids=range(4)) for port in range(1, 6)]
+    place = pb.Attachment(dpid="0x1", ports=range(1, 25), queues=queues)  # 1 + 24 + 5 * (1 + 4)
+    one = message(segments=[pb.Segment(vlan_id=vlan, attachments=[place]) for vlan in (1, 2)])
+    assert len(convert.asked_slice(one, DEFAULTS).slice.segments) == 2
+    one.segments[0].attachments[0].queues[0].queue_ids.append(9)
+    with pytest.raises(ApiError) as caught:
+        convert.asked_slice(one, DEFAULTS)
+    assert caught.value.violations[0][0] == "slice"
+    assert "at most 100 attachments, ports and queues together, not 101" in caught.value.message
+    with pytest.raises(ApiError) as caught:
+        convert.asked_slices([one], DEFAULTS)
+    assert caught.value.violations[0][0] == "slices"
+
+
 def test_any_free_vlan() -> None:
     choice = pb.VlanChoice(ranges=[pb.VlanRange(first=5, last=9)], avoided_ranges=[pb.VlanRange(first=7, last=7)])
     asked = convert.asked_slice(

@@ -55,11 +55,21 @@ class Once:
     encode: Callable[[Outcome], bytes]
 
 
+def places_of(one: Slice) -> int:
+    """Attachments, ports and queues of a slice: what it takes in memory beside its segments."""
+    count = 0
+    for segment in one.segments:
+        for attachment in segment.attachments or ():
+            count += 1 + len(attachment.ports or ()) + sum(1 + len(ids) for ids in attachment.queues.values())
+    return count
+
+
 class Index:
     """Entries by id and in order. One thread writes and calls ``settle``; any thread reads, without locks."""
 
     def __init__(self) -> None:
         self.segments = 0
+        self.places = 0
         self._entries: dict[str, Entry] = {}
         self._order: list[list[str]] = []  # never changed, only replaced: readers may be in the middle of it
         self._come: list[str] = []
@@ -105,8 +115,8 @@ class Index:
         if old is None:
             self._come.append(name)
         else:
-            self.segments -= len(old.slice.segments)
-        self.segments += len(entry.slice.segments)
+            self._count(old.slice, -1)
+        self._count(entry.slice, 1)
         self._entries[name] = entry
 
     def leave(self, slice_id: str) -> None:
@@ -114,7 +124,11 @@ class Index:
         old = self._entries.pop(slice_id, None)
         if old is not None:
             self._gone.append(slice_id)
-            self.segments -= len(old.slice.segments)
+            self._count(old.slice, -1)
+
+    def _count(self, one: Slice, step: int) -> None:
+        self.segments += step * len(one.segments)
+        self.places += step * places_of(one)
 
     def settle(self) -> None:
         """Make the order follow what was entered and has left."""

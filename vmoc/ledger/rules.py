@@ -23,6 +23,8 @@ from vmoc.registry import LOCAL_PORT
 MAX_SLICES: Final = 65_536
 MAX_SEGMENTS: Final = 262_144
 """In the whole book; a slice has at most one per VLAN."""
+MAX_PLACES: Final = 1 << 22
+"""Attachments, ports and queues in the whole book."""
 MAX_PER_CALL: Final = MAX_SLICES
 """Slices in one call: a manager's whole state must fit."""
 MAX_ATTACHMENTS: Final = 4_096

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vmoc.config import Vlans
-from vmoc.ledger.entries import Entry, Index
+from vmoc.ledger.entries import Entry, Index, places_of
 from vmoc.ledger.errors import (
     ConflictError,
     EtagMismatchError,
@@ -15,7 +15,7 @@ from vmoc.ledger.errors import (
     SliceNotFoundError,
     TooManyError,
 )
-from vmoc.ledger.rules import MAX_SEGMENTS, MAX_SLICES
+from vmoc.ledger.rules import MAX_PLACES, MAX_SEGMENTS, MAX_SLICES
 from vmoc.ledger.vlans import suggest
 from vmoc.model import Origin, Slice
 from vmoc.registry import ConflictKind, Plan
@@ -68,6 +68,10 @@ def not_too_many(entries: Index, fresh: Sequence[StoredSlice], drop: Sequence[st
     count = entries.segments + added - left
     if count > MAX_SEGMENTS and added > left:
         raise TooManyError("segments", count, MAX_SEGMENTS)
+    added, left = sum(places_of(row.slice) for row in fresh), sum(map(places_of, gone))
+    count = entries.places + added - left
+    if count > MAX_PLACES and added > left:
+        raise TooManyError("attachments, ports and queues", count, MAX_PLACES)
 
 
 def conflict_of(plan: Plan, vlans: Vlans) -> ConflictError:

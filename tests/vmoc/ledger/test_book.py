@@ -16,7 +16,7 @@ from vmoc.ledger import Once, Outcome, Rules
 from vmoc.ledger import errors as e
 from vmoc.ledger.book import KEEP_ANSWERS
 from vmoc.ledger.rules import MAX_SLICES
-from vmoc.model import Origin, Slice
+from vmoc.model import Attachment, Origin, Segment, Slice
 from vmoc.registry import ConflictKind
 from vmoc.store import SqliteStore, StoredSlice, StoreError
 
@@ -251,6 +251,21 @@ def test_too_many() -> None:
     with pytest.raises(e.TooManyError) as caught:
         ledger.book.register([A] * (MAX_SLICES + 1))
     assert caught.value.most == MAX_SLICES
+
+
+def test_all_ports_and_queues_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmoc.ledger.vetting.MAX_PLACES", 10)
+    ledger = Ledger()
+    ledger.book.register([one("a", at(1, 10, 11, ports=(1, 2, 3)))])  # 2 * (1 + 3)
+    error = fails(e.TooManyError, lambda: ledger.book.register([one("b", at(2, 10, ports=(1, 2)))]), ledger)
+    assert (error.count, error.most) == (11, 10)
+    queued = one("b", Segment(2, attachments=(Attachment(10, None, {1: frozenset((7,))}),)))
+    assert fails(e.TooManyError, lambda: ledger.book.register([queued]), ledger).count == 11
+    ledger.book.register([one("b", at(2, 10, ports=(1,)))])
+    ledger.book.register([one("a", at(1, 10, 11, ports=(1, 2)))])  # one that shrinks makes room
+    ledger.book.register([one("b", at(2, 10, ports=(1, 2)))])
+    ledger.book.unregister(["a"])
+    ledger.book.register([one("c", at(1, 12, ports=(1, 2, 3, 4, 5, 6)))])
 
 
 def test_the_book_does_not_grow_beyond_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
