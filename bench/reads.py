@@ -88,8 +88,8 @@ def main() -> int:
         "switches": rack.switches,
         "switch": lambda: rack.switch(1),
         "datapaths of a switch": lambda: rack.datapaths(1),
-        "slice_status, 1 datapath": lambda: rack.slice_status("s1-1"),
-        "slice_status, 1 692 datapaths": lambda: rack.slice_status("wide"),
+        "slice_status, 1 datapath": lambda: rack.slice_statuses(["s1-1"]),
+        "slice_status, 1 692 datapaths": lambda: rack.slice_statuses(["wide"]),
         "slice_statuses of 1 000": lambda: rack.slice_statuses(names[:1000], timeout=60),
         "connections, all pages of 500": lambda: pages(lambda token: rack.connections(token, timeout=60)),
         "flows of a switch, as known": lambda: pages(

@@ -8,9 +8,8 @@ switch) and lives in ``vmoc.mux``.
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -82,6 +81,22 @@ def format_dpid(dpid: int) -> str:
     return f"0x{dpid:016x}"
 
 
+def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Rising numbers as the first and last of each unbroken run."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def format_runs(numbers: Iterable[int]) -> list[str]:
+    """``1, 2, 3, 7`` as ``1-3`` and ``7``. Numbers must rise."""
+    return [str(first) if first == last else f"{first}-{last}" for first, last in runs(numbers)]
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A controller's address, ``tcp:HOST:PORT`` or ``ssl:HOST:PORT``."""
@@ -100,16 +115,6 @@ class Endpoint:
         if not 1 <= port <= 65535:
             raise ValueError(f"{text!r}: port {port} is outside 1..65535")
         return cls(match[1], host, port)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the host is this machine by name or literal address (no look-up)."""
-        if self.host.lower() == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from am_bridge import fields as read
@@ -12,7 +12,7 @@ from am_bridge.paging import PageTokens, cut_page, page_size
 from am_bridge.violations import Violations
 from vmoc.ledger import SliceBook, VlanUse
 from vmoc.ledger.errors import SliceNotFoundError
-from vmoc.model import VLAN_MAX, VLAN_MIN, format_dpid
+from vmoc.model import VLAN_MAX, VLAN_MIN, format_dpid, runs
 from vmoc.v1 import resources_pb2 as pb
 from vmoc.v1 import slices_pb2 as m
 
@@ -67,24 +67,10 @@ def _pool(uses: Iterable[VlanUse]) -> m.VlanPool:
     free = sum(use.state == "free" for use in inside)
     return m.VlanPool(
         name=POOL,
-        ranges=[pb.VlanRange(first=first, last=last) for first, last in _ranges(use.vlan for use in inside)],
+        ranges=[pb.VlanRange(first=first, last=last) for first, last in runs(use.vlan for use in inside)],
         free_count=free,
         used_count=len(inside) - free,
     )
-
-
-def _ranges(vlans: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Runs of ascending VLANs, first and last."""
-    run: tuple[int, int] | None = None
-    for vlan in vlans:
-        if run is not None and vlan == run[1] + 1:
-            run = run[0], vlan
-            continue
-        if run is not None:
-            yield run
-        run = vlan, vlan
-    if run is not None:
-        yield run
 
 
 def _vlan_message(book: SliceBook, use: VlanUse, caller: Caller) -> m.Vlan:

@@ -93,16 +93,17 @@ def _state(settings: Settings) -> Iterator[Finding]:
         return
     path = Path(settings.state_path)
     folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
-    place = path if path.exists() else folder
-    if not os.access(place, os.W_OK):
-        yield Finding(
-            "problem", "state", f"{place} cannot be written", "chown it to the user that runs VMOC, or set state.path"
-        )
-        return
-    free = shutil.disk_usage(folder).free
-    if free < LITTLE_SPACE:
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        place = path if path.exists() else folder
+        why = "" if os.access(place, os.W_OK) else f"{place} cannot be written"
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        why, free = f"{path} cannot be looked at: {error.strerror}", 0
+    if why:
+        yield Finding("problem", "state", why, "chown it to the user that runs VMOC, or set state.path")
+    elif free < LITTLE_SPACE:
         yield Finding("warning", "state", f"{free >> 20} MiB are left for {path}", "make room: changes need some")
     else:
         yield Finding("ok", "state", f"{path} can be written")
@@ -149,7 +150,7 @@ def _tls(settings: Settings) -> Iterator[Finding]:
             yield Finding("problem", "TLS", f"{path} cannot be read", "check that it exists and who may read it")
     keys = [one.key for one in (settings.tls, settings.grpc_tls) if one is not None and one.key is not None]
     for key in keys:
-        if key.exists() and key.stat().st_mode & 0o077:
+        if os.access(key, os.R_OK) and key.stat().st_mode & 0o077:
             yield Finding("warning", "TLS", f"{key} can be read by others", f"chmod 600 {key}")
 
 

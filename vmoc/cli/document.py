@@ -22,6 +22,10 @@ from google.protobuf.message import Message
 
 LONG: Final = 100
 """Elements; Python indents slowly."""
+_OBEYED: Final = {
+    code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""What JSON leaves as it is, and a terminal obeys: further controls, and those that turn the direction of writing."""
 _line: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -35,8 +39,17 @@ def to_document(message: Message) -> dict[str, Any]:
 def to_json(document: object) -> str:
     """Indented, and readable for people who do not write in ASCII; of a long list each element is one line."""
     if isinstance(document, list) and len(document) > LONG:
-        return "[\n" + ",\n".join(map(_line, document)) + "\n]"
-    return json.dumps(document, indent=2, ensure_ascii=False)
+        return "[\n" + ",\n".join(map(to_line, document)) + "\n]"
+    return _tamed(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def to_line(document: object) -> str:
+    """The same in one line."""
+    return _tamed(_line(document))
+
+
+def _tamed(text: str) -> str:
+    return text.translate(_OBEYED)
 
 
 def to_yaml(document: object) -> str:

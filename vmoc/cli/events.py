@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import click
 
-from vmoc.cli.document import number_of, to_document, word, words
+from vmoc.cli.document import number_of, to_document, to_line, word, words
 from vmoc.cli.server import Server, server_options
 from vmoc.cli.tables import output_option, show_document
 from vmoc.cli.terminal import printable
@@ -73,7 +72,7 @@ def _print(output: str, answer: e.WatchEventsResponse) -> None:
         show_document(output, document)
         return
     if output == "json":
-        click.echo(json.dumps(document, ensure_ascii=False))
+        click.echo(to_line(document))
         return
     event = answer.event
     local = datetime.fromtimestamp(event.event_time.seconds).astimezone()

@@ -10,6 +10,7 @@ import click
 from vmoc.cli.document import to_document, word
 from vmoc.cli.server import Server, server_options
 from vmoc.cli.tables import output_option, show_document, show_table
+from vmoc.model import format_runs
 from vmoc.v1 import slices_pb2, slices_pb2_grpc
 
 _STATES = slices_pb2.VlanState.DESCRIPTOR
@@ -68,7 +69,7 @@ def free(server: Server, output: str, dpid: str, pool: str, count: int | None) -
         return
     if not numbers:
         raise click.ClickException("no VLAN is free" + (f" in pool {pool}" if pool else ""))
-    click.echo(", ".join(ranges(numbers)))
+    click.echo(", ".join(format_runs(numbers)))
 
 
 def _runs(vlans: Iterable[slices_pb2.Vlan]) -> Iterator[tuple[str, slices_pb2.Vlan]]:
@@ -80,15 +81,4 @@ def _runs(vlans: Iterable[slices_pb2.Vlan]) -> Iterator[tuple[str, slices_pb2.Vl
 
     for _, pairs in groupby(enumerate(vlans), alike):
         run = [one for _, one in pairs]
-        yield ranges([one.vlan_id for one in run])[0], run[0]
-
-
-def ranges(numbers: Iterable[int]) -> list[str]:
-    """``1, 2, 3, 7`` as ``1-3`` and ``7``. Numbers must rise."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return [str(first) if first == last else f"{first}-{last}" for first, last in spans]
+        yield format_runs([one.vlan_id for one in run])[0], run[0]

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vmoc.config.settings import Address, Settings
-from vmoc.model import Attachment, Limits, Segment, Slice, format_dpid
+from vmoc.model import Attachment, Limits, Segment, Slice, format_dpid, format_runs
 from vmoc.registry import LOCAL_PORT
 
 _VERSIONS = {1: "1.0", 4: "1.3"}
@@ -81,13 +81,7 @@ def _attachment(one: Attachment) -> dict[str, Any]:
 
 
 def _ranges(vlans: frozenset[int]) -> list[int | str]:
-    found: list[tuple[int, int]] = []
-    for vlan in sorted(vlans):
-        if found and found[-1][1] == vlan - 1:
-            found[-1] = (found[-1][0], vlan)
-        else:
-            found.append((vlan, vlan))
-    return [first if first == last else f"{first}-{last}" for first, last in found]
+    return [int(text) if text.isdecimal() else text for text in format_runs(sorted(vlans))]
 
 
 def _port(port: int) -> int | str:

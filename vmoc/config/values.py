@@ -116,7 +116,7 @@ def buffers() -> Kind:
         if value == "none":
             return value
         word, _, size = str(value).partition(":")
-        if word == "pool" and size.isdigit() and 1 <= int(size) <= MOST_BUFFERS:
+        if word == "pool" and re.fullmatch("[0-9]{1,5}", size) and 1 <= int(size) <= MOST_BUFFERS:
             return f"pool:{int(size)}"
         raise OutOfShapeError(f"must be none or pool:N with N 1..{MOST_BUFFERS}, not {found(value)}")
 

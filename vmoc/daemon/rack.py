@@ -25,7 +25,6 @@ from vmoc.net.edge import Edge
 from vmoc.status import (
     Connection,
     DatapathStatus,
-    Lifecycle,
     Owner,
     SliceStatus,
     SwitchStatus,
@@ -116,27 +115,8 @@ class Rack:
 
     # -- slices ------------------------------------------------------------------------------------
 
-    def slice_status(self, slice_id: str, *, timeout: float = TIMEOUT) -> SliceStatus:
-        """Every virtual datapath of a slice with its connections. Raises ``NotKnownError``."""
-        deadline = monotonic() + timeout
-        owner = self._slice(slice_id, deadline)
-        found = list(self._datapaths_of(owner, deadline))
-        found.sort(key=lambda one: (one.vlan, one.dpid, one.native_vlan))
-        return SliceStatus(owner.id, owner.enabled, tuple(found), dict(Counter(one.lifecycle for one in found)))
-
-    def slice_counts(self, slice_ids: Iterable[str], *, timeout: float = TIMEOUT) -> dict[str, dict[Lifecycle, int]]:
-        """How many virtual datapaths of each lifecycle; slices that are not known are left out."""
-        deadline = monotonic() + timeout
-        counts: dict[str, dict[Lifecycle, int]] = {}
-        for owner in self._owners(list(slice_ids), deadline):
-            counts[owner.id] = {}
-        for one in self._statuses(self._owners(list(counts), deadline), deadline):
-            of_slice = counts[one.slice]
-            of_slice[one.lifecycle] = of_slice.get(one.lifecycle, 0) + 1
-        return counts
-
     def slice_statuses(self, slice_ids: Iterable[str], *, timeout: float = TIMEOUT) -> dict[str, SliceStatus]:
-        """The status of many slices in few visits to the loop; slices that are not known are left out."""
+        """Every virtual datapath of the slices, in few visits to the loop; slices that are not known are left out."""
         deadline = monotonic() + timeout
         owners = self._owners(list(slice_ids), deadline)
         found: dict[str, list[DatapathStatus]] = {owner.id: [] for owner in owners}
@@ -161,9 +141,6 @@ class Rack:
         if owner is None:
             raise NotKnownError(f"there is no slice {slice_id}")
         return owner
-
-    def _datapaths_of(self, owner: Slice, deadline: float) -> Iterator[DatapathStatus]:
-        return self._statuses([owner], deadline)
 
     def _statuses(self, owners: Iterable[Slice], deadline: float) -> Iterator[DatapathStatus]:
         """The slices are immutable, so that they can be walked here and read there."""
@@ -231,7 +208,7 @@ class Rack:
         found = sorted(
             (
                 link
-                for one in self._datapaths_of(owner, deadline)
+                for one in self._statuses([owner], deadline)
                 if dpid in (None, one.dpid)
                 for link in one.controllers
                 if link.number > after and state in (None, link.state)

@@ -8,11 +8,10 @@ seconds since the epoch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vmoc.model import format_dpid
+from vmoc.model import format_dpid, format_runs
 from vmoc.status import PortStatus
 
 if TYPE_CHECKING:
@@ -124,7 +123,10 @@ class Network:
 
     def _slices_on(self, switch: NetworkSwitch, most: int = 8) -> list[str]:
         here = [one for one in self.slices if one.dpid == switch.dpid]
-        words = [f"{one.slice} VLAN {one.vlan}: {_ranges(one.ports)}" for one in here[:most]]
+        words = [
+            f"{one.slice} VLAN {one.vlan}: {','.join(format_runs(sorted(one.ports))) or 'no ports'}"
+            for one in here[:most]
+        ]
         return words + ([f"and {len(here) - most} more"] if len(here) > most else [])
 
 
@@ -139,14 +141,3 @@ def _plain(value: Any, key: str = "") -> Any:
 def _quote(*rows: str) -> str:
     escaped = (row.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for row in dict.fromkeys(rows))
     return '"' + "\\n".join(escaped) + '"'
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """``1-4,7``."""
-    found: list[list[int]] = []
-    for number in sorted(numbers):
-        if found and found[-1][1] == number - 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found) or "no ports"

@@ -572,6 +572,9 @@ def test_doctor_names_problem_and_cure(server: FakeServer, tmp_path: Path, capsy
         findings = {(one["subject"], one["verdict"]): one for one in json.loads(capsys.readouterr().out)}
         assert findings[f"openflow port {port}", "problem"]["advice"].startswith(f"'ss -ltnp sport = :{port}' shows")
         assert findings["service", "warning"]["text"].startswith("no VMOC answers")
+    file.write_text(f"{{state: {{path: {'x' * 300}}}, grpc: {{listen: off}}, metrics: {{listen: off}}}}")
+    assert main(["doctor", "-c", str(file)]) == 1
+    assert "cannot be looked at: File name too long" in capsys.readouterr().out
     file.write_text(state + "openflow: {listen: [{port: x}]}")
     assert main(["doctor", "-c", str(file)]) == 1
     assert "run 'vmoc config check'" in capsys.readouterr().out

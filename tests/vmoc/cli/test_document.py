@@ -7,7 +7,7 @@ import json
 import pytest
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 
-from vmoc.cli.document import moment, number_of, to_document, to_json, to_yaml, word, words
+from vmoc.cli.document import LONG, moment, number_of, to_document, to_json, to_yaml, word, words
 from vmoc.v1 import events_pb2, resources_pb2, slices_pb2, slivers_pb2, switches_pb2
 
 
@@ -82,3 +82,11 @@ def test_a_long_list_has_one_element_per_line() -> None:
     assert (lines[0], lines[1], lines[-1], len(lines)) == ("[", '{"id": 0, "name": "ü"},', "]", 103)
     assert json.loads(to_json(document)) == document
     assert to_json(document[:100]).splitlines()[1:3] == ["  {", '    "id": 0,']
+
+
+def test_json_has_nothing_a_terminal_obeys() -> None:
+    nasty = "é \x1b[2J \x9b2J \x7f \u202e \u2066"
+    for document in ({"name": nasty}, [nasty] * (LONG + 1)):
+        text = to_json(document)
+        assert json.loads(text) == document
+        assert "é" in text and all(one.isprintable() or one == "\n" for one in text)

@@ -148,6 +148,13 @@ MISTAKES = {
         "policy.buffers",
         "must be none or pool:N with N 1..65535, not 'pool:0'",
     ),
+    "buffers, a digit of another kind": (
+        "policy: {buffers: pool:²}",
+        1,
+        19,
+        "policy.buffers",
+        "must be none or pool:N with N 1..65535, not 'pool:²'",
+    ),
     "pipeline": (
         "policy: {pipeline: gate}",
         1,

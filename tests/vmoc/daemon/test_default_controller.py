@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.vmoc.net.stage import play, until
 from vmoc.config import DefaultController
+from vmoc.config.ownership import is_loopback
 from vmoc.daemon import default_controller
 from vmoc.daemon.default_controller import Keeper, Need, needs
 from vmoc.model import Endpoint, Origin, Segment, Slice
@@ -92,7 +93,7 @@ def test_the_real_one_reports_where_it_listens() -> None:
         await keeper.arrange(DefaultController("builtin"), True)
         await until(lambda: used, "the controller", timeout=30)
         assert used[0] is not None
-        assert used[0].is_loopback
+        assert is_loopback(used[0].host)
         await keeper.stop()
 
     play("asyncio", scene)

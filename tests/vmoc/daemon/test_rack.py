@@ -103,7 +103,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[tuple[Running, EmulatedSwi
             )
             controller.wait_up(vlan << 48 | DPID).send(flow)
         wait(running, lambda: running.rack.switch(DPID).summary.flows == 3)
-        wait(running, lambda: running.rack.slice_status("carol").datapaths[0].lifecycle is Lifecycle.FAILED)
+        wait(
+            running, lambda: running.rack.slice_statuses(["carol"])["carol"].datapaths[0].lifecycle is Lifecycle.FAILED
+        )
         yield running, switch
     finally:
         switch.kill()
@@ -138,19 +140,17 @@ def test_switches(world: tuple[Running, EmulatedSwitch]) -> None:
 
 def test_a_slice(world: tuple[Running, EmulatedSwitch]) -> None:
     rack = world[0].rack
-    alice = rack.slice_status("alice")
+    alice = rack.slice_statuses(["alice"])["alice"]
     assert [(one.vlan, one.lifecycle) for one in alice.datapaths] == [(101, "active"), (102, "active")]
     assert alice.counts == {Lifecycle.ACTIVE: 2} and alice.datapaths[0].flows.used == 1
-    bob = rack.slice_status("bob")
+    bob = rack.slice_statuses(["bob"])["bob"]
     assert [(one.dpid, one.lifecycle) for one in bob.datapaths] == [(DPID, "active"), (AWAY, "pending")]
-    assert rack.slice_status("off").counts == {Lifecycle.DISABLED: 1}
-    with pytest.raises(NotKnownError):
-        rack.slice_status("nobody")
-    assert rack.slice_counts(["bob", "nobody", "carol"]) == {
+    assert rack.slice_statuses(["off"])["off"].counts == {Lifecycle.DISABLED: 1}
+    both = rack.slice_statuses(["bob", "nobody", "carol"])
+    assert {name: one.counts for name, one in both.items()} == {
         "bob": {Lifecycle.ACTIVE: 1, Lifecycle.PENDING: 1},
         "carol": {Lifecycle.FAILED: 1},
     }
-    assert rack.slice_statuses(["alice"])["alice"].counts == alice.counts
 
 
 def test_connections(world: tuple[Running, EmulatedSwitch], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +293,7 @@ def test_a_switch_that_goes(world: tuple[Running, EmulatedSwitch]) -> None:
     wait(running, lambda: not running.rack.switches().items[0].connected)
     (summary,) = running.rack.switches().items
     assert (summary.up, summary.peer) == (False, None) and summary.last_seen is not None
-    assert running.rack.slice_status("alice").counts == {Lifecycle.PENDING: 2}
+    assert running.rack.slice_statuses(["alice"])["alice"].counts == {Lifecycle.PENDING: 2}
     assert {link.state for link in running.rack.connections().items} == {"idle"}
     with pytest.raises(SwitchAwayError, match="the switch is not connected"):
         running.rack.flows(DPID)

@@ -27,8 +27,6 @@ from vmoc.topology import Network, NetworkSwitch, SlicePorts
 
 # These are about slices, events and this process, and are answered by the parent.
 ANSWERED_HERE = {"lookup_owner", "watch", "audit"}
-# These are made of the others.
-COMPOSED = {"slice_status", "slice_counts"}
 # These are made of what workers tell.
 PARTLY = {"slice_statuses", "topology"}
 HOMES = {1: 0, 2: 1}
@@ -102,7 +100,7 @@ def world() -> Iterator[tuple[CrewRack, list[Member]]]:
 
 def test_nothing_that_a_rack_offers_is_forgotten():
     offered = {name for name, _ in inspect.getmembers(Rack, inspect.isfunction) if not name.startswith("_")} | {"flows"}
-    assert offered == ASKABLE | ANSWERED_HERE | COMPOSED
+    assert offered == ASKABLE | ANSWERED_HERE
     remote = {name for name in vars(CrewRack) if not name.startswith("_")} | {"flows"}
     assert ASKABLE - remote == PARTLY, "which is what CrewRack._statuses and _network_switches ask for"
 
@@ -163,13 +161,14 @@ def test_a_slice_is_what_all_tell_of_it(world: tuple[CrewRack, list[Member]]):
         )
         member.says["slice_statuses"] = lambda names, told=told: {"alice": SliceStatus("alice", True, told, {})}
         member.says["switches"] = lambda token, size, number=member.number: Page((summary(number + 1),))
-    status = rack.slice_status("alice")
+    found = rack.slice_statuses(["alice", "nobody"])
+    assert {name: one.counts for name, one in found.items()} == {"alice": {Lifecycle.ACTIVE: 2}}
+    status = found["alice"]
     assert [(one.dpid, one.lifecycle) for one in status.datapaths] == [(1, Lifecycle.ACTIVE), (2, Lifecycle.ACTIVE)]
-    assert rack.slice_counts(["alice", "nobody"]) == {"alice": {Lifecycle.ACTIVE: 2}}
     assert [one.number for one in rack.connections(slice_id="alice").items] == [4, merging.NUMBERS + 4]
     assert [owner.slice for owner in rack.lookup_owner(vlan=101)] == ["alice"]
     with pytest.raises(NotKnownError, match="there is no slice nobody"):
-        rack.slice_status("nobody")
+        rack.connections(slice_id="nobody")
     reader = rack.watch(EventFilter(), initial_state=True)
     items = []
     while not isinstance(item := reader.next(5), StateEnd):
