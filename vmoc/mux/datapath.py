@@ -148,6 +148,11 @@ class VirtualDatapath:
         self.groups.quota = limits.max_groups
         self.meters.quota = limits.max_meters
 
+    def charge_search(self) -> None:
+        """Every flow has been looked at: whoever has many and has that done often pays for it."""
+        if len(self.flows) > 256:
+            self.flow_mods.charge(len(self.flows) / 256)
+
     # -- what it may do ----------------------------------------------------------------------------
 
     @property

@@ -100,7 +100,7 @@ def _flows_of(datapath: VirtualDatapath, steps: list[GroupStep]) -> dict[int, li
     """The flows a switch deletes along with the groups that ``steps`` delete."""
     if not any(step.deleted for step in steps):
         return {}
-    _charge(datapath)
+    datapath.charge_search()
     return _users(datapath, a13.GROUP)
 
 
@@ -125,7 +125,7 @@ def meter_mod(session: NorthSession, message: bytes, now: float) -> Bucket | Non
         return None
     doomed: dict[int, list[Entry]] = {}
     if change.command == DELETE and steps:
-        _charge(datapath)
+        datapath.charge_search()
         doomed = _users(datapath, v13.METER)
 
     def settled(step: MeterStep) -> None:
@@ -163,12 +163,6 @@ def _over(session: NorthSession, message: bytes, refusal: Refusal, now: float) -
         if refusal.reason is errors.METER_QUOTA:
             limit = ("max_meters", datapath.meters.quota)
         datapath.say(Kind.QUOTA, now, refusal.detail, str(session.link.endpoint), *limit)
-
-
-def _charge(datapath: VirtualDatapath) -> None:
-    # Every flow is looked at; a controller that has many and does that often pays for it.
-    if len(datapath.flows) > 256 and datapath.flow_mods.rate:
-        datapath.flow_mods.charge(len(datapath.flows) / 256)
 
 
 def _users(datapath: VirtualDatapath, kind: int) -> dict[int, list[Entry]]:

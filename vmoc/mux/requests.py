@@ -214,9 +214,8 @@ def flow_mod(session: NorthSession, message: bytes, now: float, bare: bytes | No
         if plan.reason is errors.FLOW_QUOTA:
             datapath.say(Kind.QUOTA, now, plan.detail, str(session.link.endpoint), "max_flows", datapath.flows.quota)
         return False
-    # A selection looked at every flow; a controller that does that often pays for it.
-    if change.command != v10.ADD and len(datapath.flows) > 256 and datapath.flow_mods.rate:
-        datapath.flow_mods.charge(len(datapath.flows) / 256)
+    if change.command != v10.ADD:
+        datapath.charge_search()
     unit = Unit()
     for part, data in enumerate(plan.messages):
         request = Request(Expected.NOTHING, session, message, plan=plan, part=part, unit=unit, at=now)
