@@ -100,7 +100,7 @@ def specification(sliver_id: str) -> dict[str, Any]:
 def bare(folder: Path, variables: dict[str, Any], verb: str, sliver_id: str) -> float:
     """Seconds of ``ansible-playbook`` alone, with the files that a handler would give it."""
     document = {"slice_id": SLICE, "sliver_id": sliver_id, "resource_type": "netns", **specification(sliver_id)}
-    told = {"verb": verb, "action": "", "parameters": {}, "spec": encode(read_spec(document))}
+    told = {"verb": verb, "action": "", "parameters": {}, "spec": encode(read_spec(document)), "installation": "bare"}
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     (folder / "vars.yml").write_text(to_unsafe_yaml({"vmoc": told}))
     (folder / "inventory.yml").write_text(yaml.safe_dump({ansible.TARGET: {"hosts": {"here": local | variables}}}))

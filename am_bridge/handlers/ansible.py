@@ -99,7 +99,7 @@ class AnsibleHandler:
         if playbook is None:
             raise _error(FailureKind.UNSUPPORTED, f"{self._config.resource_type} has no playbook for {word}")
         subject: dict[str, Any] = {"verb": verb.value, "operation": run.operation, "attempt": run.attempt}
-        subject["networks"] = list(run.networks)
+        subject |= {"installation": run.installation, "networks": list(run.networks)}
         subject["spec"] = {} if spec is None else encode(spec)
         story = _Story(run, playbook.name)
         try:

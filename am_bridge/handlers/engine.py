@@ -67,7 +67,7 @@ class Engine:
         self._factories = backends or {}
         self._clock = clock
         self._now = monotonic
-        self._world = World(Backends(catalogue, self._factories), accept, self.on_host)
+        self._world = World(Backends(catalogue, self._factories), accept, self.on_host, self.slivers)
         self._queue = Queue(catalogue.workers, catalogue.queue, jitter)
         self._events = EventLog()
         self._listener = listener
@@ -252,6 +252,7 @@ class Engine:
             secrets=job.secrets,
             networks=networks.handed_on(job.spec, self.slivers()),
             grace=self.catalogue.stop_grace,
+            installation=self._journal.installation,
         )
         result, failure, leftovers = perform(job, start.verb, run, self._world)
         with self._changed:

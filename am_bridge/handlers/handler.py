@@ -195,6 +195,8 @@ class Run:
     """Those the sliver's cards name: ``name``, and what the network says (``vlan``, ``bridge``, ``subnet``...)."""
     grace: float = 10.0
     """Seconds between asking children to end and killing them."""
+    installation: str = ""
+    """This VMOC's own id, over restarts: others may have slivers on the host."""
 
 
 class Handler(Protocol):

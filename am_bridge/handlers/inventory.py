@@ -25,23 +25,24 @@ def host_key(host: str) -> SliverKey:
 def take(
     run: Run,
     handlers: Sequence[tuple[frozenset[str], TakesInventory]],
-    slivers: Callable[[], Sequence[Sliver]],
+    wanted: Sequence[Sliver],
+    everywhere: Callable[[], Sequence[Sliver]],
     remove: bool,
 ) -> HandlerResult:
     """Ask every handler (with the resource types it makes) what is there, and have strays removed if ``remove``.
 
-    ``slivers`` gives those of the host, which must get no new ones meanwhile if strays are removed. One that cannot
-    be asked does not keep the others from being; then it is raised, as ``HandlerError``, with what they found.
+    ``wanted`` should be on the host, which must get no new ones meanwhile if strays are removed. Who is in
+    ``everywhere`` is no stray: two hosts of handlers.yaml may be one machine. A handler that cannot be asked does
+    not keep the others from being; then it is raised, as ``HandlerError``, with what they found.
     """
-    wanted = slivers()
-    known = [one.key for one in wanted]
-    instances = {one.result.instance for one in wanted if one.result is not None} - {""}
+    instances = {one.result.instance for one in everywhere() if one.result is not None} - {""}
     strays: list[str] = []
     removed: list[str] = []
     left: list[str] = []
     missing: list[str] = []
     failures: list[HandlerError] = []
     for types, handler in handlers:
+        known = [one.key for one in everywhere()]
         try:
             found = _instances(handler.inventory(run, known, ()))
         except HandlerError as error:
@@ -59,7 +60,7 @@ def take(
                 missing.append(one.key.sliver_id)
         if remove and extra:
             try:
-                result = handler.inventory(run, known, extra)
+                result = handler.inventory(run, [one.key for one in everywhere()], extra)
             except HandlerError as error:
                 if run.stop.asked:
                     raise

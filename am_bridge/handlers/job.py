@@ -61,8 +61,9 @@ class World:
     backends: Backends
     accept: Callable[[SliverSpec, HandlerResult], str]
     """Why a sliver must not be as it was made; empty if it may."""
-    slivers: Callable[[str], Sequence[Sliver]]
-    """Those on a host."""
+    on_host: Callable[[str], Sequence[Sliver]]
+    slivers: Callable[[], Sequence[Sliver]]
+    """All."""
 
 
 def perform(
@@ -90,7 +91,7 @@ def perform(
 def _call(job: Job, verb: Verb, run: Run, world: World) -> HandlerResult:
     if job.record.verb is Verb.INVENTORY:
         remove = job.parameters.get("remove") is True
-        return inventory.take(run, world.backends.takers(), lambda: world.slivers(job.host.name), remove)
+        return inventory.take(run, world.backends.takers(), world.on_host(job.host.name), world.slivers, remove)
     if job.config is None:
         raise HandlerError(HandlerFailure(FailureKind.INVALID, "handlers.yaml no longer has this type"))
     handler = world.backends.make(job.config)

@@ -41,6 +41,10 @@ MIGRATIONS: Final[Sequence[str]] = (
     ) STRICT;
     CREATE INDEX requests_by_time ON requests (time);
     """,
+    """
+    CREATE TABLE installation (id TEXT NOT NULL) STRICT;
+    INSERT INTO installation VALUES (lower(hex(randomblob(8))));
+    """,
 )
 """Applied in order; ``PRAGMA user_version`` counts them. Never change one that was released: append."""
 
@@ -51,6 +55,9 @@ class JournalError(Exception):
 
 class Journal(Protocol):
     """Where the processor writes. Every method raises ``JournalError``; a call that returned is durable."""
+
+    installation: str
+    """Whose journal it is: an id that outlives restarts."""
 
     def save(
         self,
@@ -112,6 +119,9 @@ class SqliteJournal:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._migrate()
+            # What is kept in memory is nobody's tomorrow, so all who keep nothing go by one name.
+            found = self._connection.execute("SELECT id FROM installation").fetchone()
+            self.installation: str = "memory" if self._path == ":memory:" else str(found[0])
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"the journal {self._path} cannot be opened: {error}") from None
 

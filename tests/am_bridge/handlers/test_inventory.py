@@ -39,7 +39,8 @@ class Host(ScriptedHandler):
         if self.gate is not None:
             self.gate(run)
         for name in set(remove) - self.stuck:
-            del self.there[name]
+            if self.there[name] not in known:  # as our modules do
+                del self.there[name]
         found: list[dict[str, Any]] = []
         for name, key in self.there.items():
             ours = {"slice_id": key.slice_id, "sliver_id": key.sliver_id} if key in known and key is not None else {}
@@ -84,6 +85,29 @@ def test_strays_are_found_and_removed_and_what_is_missing_is_named(one: Processo
     assert [each.sliver.slice_id for each in one.operations()][:2] == [HOST_KEY] * 2
 
 
+def test_who_is_on_another_host_of_the_same_machine_is_no_stray(one: Processor, host: Host) -> None:
+    make(one, host, "vm1")
+    one.wait(one.create(document("vm2", host="h2")).id, WAIT)
+    one.wait(one.create(document("vm3", host="h2")).id, WAIT)
+    host.there |= {"i-vm2": SliverKey("alice", "vm2"), "vm3": None, "i-stray": None}
+    assert reconcile(one, remove=True) == {"strays": ["i-stray"], "missing": [], "removed": ["i-stray"]}
+    assert set(host.there) == {"i-vm1", "i-vm2", "vm3"}
+
+
+def test_who_comes_to_another_host_of_the_machine_meanwhile_is_known_to_whoever_removes(
+    one: Processor, host: Host
+) -> None:
+    host.there = {"i-vm2": SliverKey("alice", "vm2"), "i-stray": None}
+
+    def gate(run: Run) -> HandlerResult:
+        if not one.slivers():
+            one.wait(one.create(document("vm2", host="h2")).id, WAIT)
+        return HandlerResult(SliverState.READY)
+
+    host.gate = gate  # type: ignore[assignment]
+    assert reconcile(one, remove=True)["removed"] == ["i-stray"] and "i-vm2" in host.there
+
+
 def test_what_cannot_be_removed_is_left_over(one: Processor, host: Host) -> None:
     host.there["i-stray"] = None
     host.stuck.add("i-stray")
@@ -101,7 +125,7 @@ def test_a_handler_that_cannot_be_asked_does_not_keep_the_others_from_it() -> No
     run = Run("1", 1, 10.0, where.Host("h1"), Stop(), lambda progress: None)
     handlers = [(frozenset({"VM"}), Broken()), (frozenset({"Scripted"}), host)]
     with pytest.raises(HandlerError) as caught:
-        take(run, handlers, list, remove=True)
+        take(run, handlers, [], list, remove=True)
     assert caught.value.failure.playbook == "vm.yml" and not host.there
     text = "1 of 2 handlers failed: no libvirt here; the others found strays: i-stray; removed: i-stray"
     assert str(caught.value.failure.message) == text

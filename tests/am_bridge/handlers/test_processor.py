@@ -406,3 +406,15 @@ def test_a_failed_create_is_undone_with_what_it_began_with(make: Make, handler: 
     assert done(one, running).state is OperationState.CANCELLED
     assert [run.host.name for run in handler.runs] == ["h2", "h2"] and handler.verbs() == ["create", "delete"]
     assert one.slivers() == []
+
+
+def test_a_journal_knows_whose_it_is_and_handlers_are_told(
+    make: Make, handler: ScriptedHandler, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        SqliteJournal(tmp_path / name).close()
+    ids = [SqliteJournal(tmp_path / name).installation for name in ("a", "a", "b", "b")]
+    assert ids[0] == ids[1] != ids[2] == ids[3] and len(ids[0]) == 16
+    one = make(journal=SqliteJournal(tmp_path / "a"))
+    done(one, one.create(document()))
+    assert handler.runs[0].installation == ids[0]

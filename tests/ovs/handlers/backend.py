@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from am_bridge.handlers.catalogue import Catalogue, HandlerConfig
 from am_bridge.handlers.catalogue_file import read_catalogue
 from am_bridge.handlers.handler import Handler
+from am_bridge.handlers.journal import SqliteJournal
 from am_bridge.handlers.spec import SliverSpec, read_spec
 from mininet_scenarios.openvswitch import PrivateOvs
 from tests.ovs.handlers.quick import QuickHandler, call_module
@@ -80,13 +81,14 @@ class Netns:
         self.names: set[str] = set()
         ovs.add_bridge("br-int", 0xA, fail_mode="standalone")
         path = folder / "handlers.yaml"
-        variables = {
+        variables: dict[str, Any] = {
             "bridge": "br-int",
             "ovs_rundir": str(ovs.directory),
             "published_ports": "3100-3199",
         }
-        self.arguments = {**variables, **self.prepare(stack)}
-        variables = {f"{self.kind}_{name}": value for name, value in self.arguments.items()}
+        variables |= self.prepare(stack)
+        self.arguments = {**variables, "installation": SqliteJournal(":memory:").installation}
+        variables = {f"{self.kind}_{name}": value for name, value in variables.items()}
         handlers = {
             "processor": {"workers": 2, "stop_grace": 2},
             "playbooks": {self.kind: f"{self.kind}.yml"},

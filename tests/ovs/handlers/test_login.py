@@ -64,7 +64,7 @@ def test_a_user_with_a_key_comes_in_and_nobody_else(backend: Netns) -> None:
     spec = replace(spec, published_ports=(PublishedPort(22, PORT),), hosts=(HostEntry("10.0.1.9", ("peer",)),))
     answer = call(backend, "create", spec)
     result = answer["vmoc_result"]
-    assert result["state"] == "ready" and result["logins"] == [{"host": "", "port": PORT}]
+    assert result["state"] == "ready" and result["logins"] == [{"host": "", "port": PORT, "user": "alice"}]
     assert not call(backend, "create", spec)["changed"] and not call(backend, "probe", spec)["changed"]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{PORT} {result['facts']['ssh_host_key']}\n")
 

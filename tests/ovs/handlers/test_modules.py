@@ -93,6 +93,18 @@ def test_check_mode_changes_nothing(backend: Netns, spec: SliverSpec) -> None:
     call(backend, "delete", spec)
 
 
+def test_half_a_namespace_is_made_whole(backend: Netns, spec: SliverSpec) -> None:
+    place = Path("/run/netns", backend.instance(spec.sliver_id))
+    place.parent.mkdir(exist_ok=True)
+    place.touch()  # all that ``ip netns add`` had done when it was killed
+    made = call(backend, "create", spec)
+    assert made is not None and made["vmoc_result"]["state"] == "ready", made
+    call(backend, "delete", spec)
+    place.touch()
+    gone = call(backend, "delete", spec)
+    assert gone is not None and gone["vmoc_result"]["leftovers"] == [] and not place.exists()
+
+
 def test_a_bridge_that_is_not_there(backend: Netns, spec: SliverSpec) -> None:
     backend.ovs.vsctl("del-br", "br-int")
     answer = call(backend, "create", spec)

@@ -14,7 +14,7 @@ from tests.ovs.lab import VMOC_ADDRESS, Lab
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_network_then_two_slivers_that_talk(lab: Lab) -> None:
-    stand = Stand(lab)
+    stand = Stand(lab, str(lab.directory / "state.db"))
     stand.start()
     lab.ovs.set_controller("br0", VMOC_ADDRESS)
     lab.ovs.wait_connected("br0")
@@ -43,14 +43,18 @@ def test_a_network_then_two_slivers_that_talk(lab: Lab) -> None:
     instance = made["left"]["status"]["instance"]
     assert instance not in stand.run("sliver", "reconcile", "h1")
     stand.run("sliver", "forget", "left")
-    assert f"stray: instance {instance}" in stand.run("sliver", "reconcile", "h1")  # never --remove: others test here
+    assert f"stray: instance {instance}" in stand.run("sliver", "reconcile", "h1")
     card = "interfaces=[{name: eth1, network: lan}]"
     again = ("sliver", "create", "left", "--slice", "alice", "--type", "netns", "--host", "h1", "--set", card)
     assert stand.document(*again)["response"]["status"]["interfaces"] == made["left"]["status"]["interfaces"]
 
     probed = stand.document("sliver", "probe", "left")
     assert probed["status"]["state"] == "active" and probed["status"]["interfaces"][0]["port"] == 1
-    for name in ("left", "right", "lan"):
+    stand.run("sliver", "forget", "left")
+    told = stand.run("sliver", "reconcile", "h1", "--remove")
+    assert instance in told and stand.traces("left", slice_id="alice") == stand.traces(slice_id="alice"), told
+    assert len(stand.traces("right", slice_id="alice")) > 1, "it has a record, and so is none"
+    for name in ("right", "lan"):
         stand.run("sliver", "delete", name)
     assert stand.document("sliver", "list") == []
     assert not stand.document("slice", "show", "alice").get("segments")

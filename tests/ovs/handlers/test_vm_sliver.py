@@ -182,7 +182,7 @@ def test_a_stray_s_functions_are_nobody_else_s(backend: Machines, call: Calls) -
     (claims / "0000:41:00.2").write_text(json.dumps({"instance": name, "vepa": ""}))
     state = Path("/var/lib/vmoc/netns", name)
     state.mkdir(parents=True)
-    (state / "kind").write_text("vm\n")
+    (state / "made").write_text(f"vm\n{backend.arguments['installation']}\n")
     backend.names.add("stray")
     swept = call("inventory", None, parameters={"known": [], "remove": [name]}, claims=str(claims))
     assert swept["leftovers"] == ["pci:0000:41:00.2"] and not state.exists()

@@ -22,9 +22,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_limits import Group
 from ansible.module_utils.container_root import Root, merge_accounts
 from ansible.module_utils.container_start import UIDS, make_network, start
-from ansible.module_utils.sliver_inventory import take_inventory
-from ansible.module_utils.sliver_namespace import COMMAND_LIMIT, FIRST_UID, PATIENCE, Sliver
-from ansible.module_utils.sliver_verbs import act, arguments
+from ansible.module_utils.sliver_life import PATIENCE, change_lines
+from ansible.module_utils.sliver_name import hosts_lines
+from ansible.module_utils.sliver_namespace import COMMAND_LIMIT, FIRST_UID, NamespaceSliver
+from ansible.module_utils.sliver_verbs import run
 
 DOCUMENTATION = """
 module: container_sliver
@@ -41,7 +42,7 @@ MAX_CONSOLE = 1 << 20
 """Bytes kept of the console when the container is started again."""
 
 
-class Container(Sliver):  # type: ignore[misc]
+class Container(NamespaceSliver):  # type: ignore[misc]
     """A namespace with files, users and processes of its own."""
 
     kind = "container"
@@ -54,7 +55,6 @@ class Container(Sliver):  # type: ignore[misc]
         self.group = Group(self.name)
         limits = (self.spec.get("memory_mib", 0), self.spec.get("vcpus", 0), MAX_PROCESSES)
         self.limits: dict[str, dict[str, str]] = self.group.wanted(*limits)
-        self.hostname: str = self.spec.get("hostname") or self.spec.get("sliver_id", "")
 
     # -- files ---------------------------------------------------------------------------------------------------------
 
@@ -71,9 +71,7 @@ class Container(Sliver):  # type: ignore[misc]
                 self.fail(f"the root file system cannot be made: {error}")
         users = self.spec["users"]
         names = [user["name"] for user in users]
-        hosts = ["127.0.0.1 localhost", "::1 localhost", f"127.0.1.1 {self.hostname}"]
-        hosts += [f"{one['address']} {' '.join(one['names'])}" for one in self.spec["hosts"]]
-        self.ensure_inside("etc/hosts", "".join(f"{line}\n" for line in hosts))
+        self.ensure_inside("etc/hosts", lines_of(hosts_lines(self.spec, self.hostname)))
         self.ensure_inside("etc/hostname", f"{self.hostname}\n")
         numbered = list(enumerate(names, FIRST_UID))
         for path, lines in (
@@ -85,13 +83,12 @@ class Container(Sliver):  # type: ignore[misc]
         if (shadow := self.root.read("etc/shadow")) is not None:  # PAM lets nobody in whom it does not name
             kept = [line for line in shadow.splitlines() if line.split(":")[0] not in {*before, *names}]
             lines = [*kept, *(f"{name}:*:19000:0:99999:7:::" for name in names)]
-            self.ensure_inside("etc/shadow", "".join(f"{line}\n" for line in lines), mode=0o640)
+            self.ensure_inside("etc/shadow", lines_of(lines), mode=0o640)
         sudo = "".join(f"{user['name']} ALL=(ALL:ALL) NOPASSWD: ALL\n" for user in users if user["sudo"])
         if sudo or self.root.read(SUDOERS) is not None:
             self.ensure_inside(SUDOERS, sudo, mode=0o440)
         for uid, user in enumerate(users, FIRST_UID):
-            keys = "".join(f"{line}\n" for line in user["keys"])
-            self.ensure_inside(self.keys(user["name"]), keys, uid, 0o600)
+            self.ensure_inside(self.keys(user["name"]), lines_of(user["keys"]), uid, 0o600)
         for name in sorted(set(before) - set(names)):
             self.changed = True
             if not self.module.check_mode:
@@ -226,11 +223,13 @@ class Container(Sliver):  # type: ignore[misc]
             send(left, signal.SIGKILL)
             time.sleep(0.01)
 
-    def remove(self) -> list[str]:
-        left: list[str] = super().remove()
+    def tear_down(self) -> None:
+        super().tear_down()
         if not self.module.check_mode:
             self.changed |= self.group.remove(PATIENCE)
-        return [*left, *(f"cgroup:{path}" for path in self.group.left())]
+
+    def remains(self) -> list[str]:
+        return [*super().remains(), *(f"cgroup:{path}" for path in self.group.left())]
 
     # -- what it is like -----------------------------------------------------------------------------------------------
 
@@ -251,13 +250,11 @@ class Container(Sliver):  # type: ignore[misc]
         name, keys = self.checked_keys(parameters)
         text = self.root.read(self.keys(name)) or ""
         uid = FIRST_UID + [user["name"] for user in self.spec["users"]].index(name)
-        self.ensure_inside(self.keys(name), change_lines(text, keys, add), uid, 0o600)
+        self.ensure_inside(self.keys(name), lines_of(change_lines(text.splitlines(), keys, add)), uid, 0o600)
 
 
-def change_lines(text: str, keys: list[str], add: bool) -> str:
-    """An authorized_keys file with those keys, or without them."""
-    lines = text.splitlines()
-    lines = [*lines, *(key for key in keys if key not in lines)] if add else [one for one in lines if one not in keys]
+def lines_of(lines: list[str]) -> str:
+    """A file's text."""
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -285,14 +282,5 @@ def send(pids: list[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def main() -> None:
-    """Read the arguments, do what the verb says, answer."""
-    known = {**arguments(commands=True), "images": {"type": "path", "default": ""}}
-    module = AnsibleModule(argument_spec=known, supports_check_mode=True)
-    if module.params["verb"] == "inventory":
-        take_inventory(module, Container)
-    act(module, Container(module))
-
-
 if __name__ == "__main__":
-    main()
+    run(Container, images={"type": "path", "default": ""})

@@ -47,7 +47,7 @@ class Host:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.spec: dict[str, Any] = module.params["spec"]
-        self.name, _ = name_instance(self.spec)
+        self.name = name_instance(self.spec)
         self.changed = False
         self.problems: list[str] = []
         self.state = read_state()

@@ -21,9 +21,8 @@ from contextlib import suppress
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.sliver_inventory import take_inventory
-from ansible.module_utils.sliver_namespace import Sliver
-from ansible.module_utils.sliver_verbs import act, arguments
+from ansible.module_utils.sliver_namespace import NamespaceSliver
+from ansible.module_utils.sliver_verbs import run
 
 DOCUMENTATION = """
 module: netns_sliver
@@ -49,8 +48,10 @@ PrintMotd no
 """
 
 
-class Namespace(Sliver):  # type: ignore[misc]
+class Namespace(NamespaceSliver):  # type: ignore[misc]
     """A namespace, and in it an ssh server when port 22 is published and the host allows it."""
+
+    kind = "netns"
 
     def __init__(self, module: AnsibleModule, name: str = "") -> None:
         super().__init__(module, name)
@@ -140,14 +141,5 @@ class Namespace(Sliver):  # type: ignore[misc]
         return result
 
 
-def main() -> None:
-    """Read the arguments, do what the verb says, answer."""
-    known = {**arguments(commands=False), "sshd": {"type": "bool", "default": False}}
-    module = AnsibleModule(argument_spec=known, supports_check_mode=True)
-    if module.params["verb"] == "inventory":
-        take_inventory(module, Namespace)
-    act(module, Namespace(module))
-
-
 if __name__ == "__main__":
-    main()
+    run(Namespace, commands={"type": "bool", "default": False}, sshd={"type": "bool", "default": False})

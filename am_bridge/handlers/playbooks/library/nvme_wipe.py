@@ -33,7 +33,7 @@ def main() -> None:
     """Read the arguments and do it."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     spec, sysfs = module.params["spec"], module.params["sysfs"]
-    name, _ = name_instance(spec)
+    name = name_instance(spec)
     kept = {find_function(sysfs, bdf).bdf for one in spec["components"] for bdf in one["bdfs"]}
     gone = [
         bdf

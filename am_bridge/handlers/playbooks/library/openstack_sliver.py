@@ -47,7 +47,7 @@ class Server:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.spec: dict[str, Any] = module.params["spec"]
-        self.name, _ = name_instance(self.spec)
+        self.name = name_instance(self.spec)
         self.hostname: str = self.spec["hostname"] or self.spec["sliver_id"]
         self.changed = False
         self.problems: list[str] = []

@@ -34,7 +34,7 @@ class Functions:
         self.module = module
         self.folder: str = module.params["claims"]
         self.sysfs: str = module.params["sysfs"]
-        self.name, _ = name_instance(module.params["spec"])
+        self.name = name_instance(module.params["spec"])
         self.changed = False
         self.wanted: dict[str, tuple[Function, dict[str, Any]]] = {}
         for component in module.params["spec"]["components"]:

@@ -11,8 +11,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.netns_published import STATES
-from ansible.module_utils.sliver_name import name_instance
+from ansible.module_utils.sliver_name import STATES, name_instance
 
 DOCUMENTATION = """
 module: sliver_volumes
@@ -34,7 +33,7 @@ def main() -> None:
     """Read the arguments and do it."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     spec = module.params["spec"]
-    folder = os.path.join(STATES, name_instance(spec)[0])
+    folder = os.path.join(STATES, name_instance(spec))
     disks, changed = [], False
     for one in spec["components"]:
         if one["type"] != "Storage":

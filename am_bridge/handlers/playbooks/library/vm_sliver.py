@@ -17,10 +17,8 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pci_claims import CLAIMS
-from ansible.module_utils.sliver_inventory import take_inventory
-from ansible.module_utils.sliver_verbs import answer, arguments
+from ansible.module_utils.sliver_verbs import run
 from ansible.module_utils.vm_machine import VirtualMachine
 
 DOCUMENTATION = """
@@ -30,62 +28,21 @@ description: Makes, changes, removes and looks at a libvirt domain with cards on
 """
 
 NODES = "/sys/devices/system/node/node[0-9]*"
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    **arguments(commands=True),
-    "volumes": {"type": "list", "elements": "dict", "default": []},
-    "uri": {"type": "str", "default": "qemu:///system"},
-    "virtualisation": {"type": "str", "default": "kvm", "choices": ["kvm", "qemu"]},
-    "offload": {"type": "str", "default": "auto", "choices": ["auto", "on", "off"]},
-    "images": {"type": "path", "required": True},
-    "claims": {"type": "path", "default": CLAIMS},
-    "template": {"type": "path", "default": ""},
-    "boot_timeout": {"type": "float", "default": 300.0},
-    "stop_grace": {"type": "float", "default": 20.0},
-}
 
 
-def main() -> None:
-    """Read the arguments, do what the verb says, answer."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    try:
-        act(module)
-    except OSError as error:  # a full disk, most likely
-        module.fail_json(msg=f"{error.filename or 'the machine'}: {error.strerror}", rc=error.errno or 1)
+class ActingMachine(VirtualMachine):  # type: ignore[misc]
+    """A machine, and the actions that only machines have."""
 
-
-def act(module: AnsibleModule) -> None:
-    """Do what the verb says, and answer."""
-    if module.params["verb"] == "inventory":
-        take_inventory(module, VirtualMachine)
-    machine = VirtualMachine(module)
-    verb, parameters = module.params["verb"], module.params["parameters"]
-    facts: dict[str, Any] = {}
-    if verb in ("create", "modify"):
-        machine.ensure()
-    elif verb == "delete":
-        left = machine.remove()
-        gone = {"state": "absent", "leftovers": left, "problems": machine.problems, "changed": machine.changed}
-        answer(module, machine, {**gone, "facts": {"pci": machine.claimed()}})
-    elif verb != "probe" and not machine.exists():
-        module.fail_json(msg="there is no such machine; create the sliver again")
-    if verb in ("stop", "reboot"):
-        machine.halt()
-    if verb in ("start", "reboot"):
-        machine.boot()
-    if verb in ("add_keys", "remove_keys"):
-        machine.change_keys(parameters, verb == "add_keys")
-    if verb == "cpupin":
-        pin(machine, parameters)
-    if verb == "numatune":
-        tune(machine, parameters)
-    if verb in ("cpuinfo", "cpupin"):
-        facts["cpuinfo"] = read_processors(machine)
-    if verb in ("numainfo", "numatune"):
-        facts["numainfo"] = read_nodes(machine)
-    result = machine.describe()
-    result["facts"] = {**result.get("facts", {}), **facts, "pci": machine.claimed()}
-    result["changed"] = machine.changed
-    answer(module, machine, result)
+    def perform(self, verb: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if verb == "ping":
+            return {"ping": self.ping(parameters)}
+        if verb == "cpupin":
+            pin(self, parameters)
+        if verb == "numatune":
+            tune(self, parameters)
+        if verb in ("cpuinfo", "cpupin"):
+            return {"cpuinfo": read_processors(self)}
+        return {"numainfo": read_nodes(self)} if verb in ("numainfo", "numatune") else {}
 
 
 def read_processors(machine: VirtualMachine) -> dict[str, Any]:
@@ -169,4 +126,15 @@ def number(value: Any) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        ActingMachine,
+        volumes={"type": "list", "elements": "dict", "default": []},
+        uri={"type": "str", "default": "qemu:///system"},
+        virtualisation={"type": "str", "default": "kvm", "choices": ["kvm", "qemu"]},
+        offload={"type": "str", "default": "auto", "choices": ["auto", "on", "off"]},
+        images={"type": "path", "required": True},
+        claims={"type": "path", "default": CLAIMS},
+        template={"type": "path", "default": ""},
+        boot_timeout={"type": "float", "default": 300.0},
+        stop_grace={"type": "float", "default": 20.0},
+    )

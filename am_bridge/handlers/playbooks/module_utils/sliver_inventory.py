@@ -1,4 +1,8 @@
-"""What slivers of a kind are on this host, whoever made them, and the removal of those that nobody knows."""
+"""What slivers of a kind are on this host, and the removal of those that nobody knows.
+
+Other installations of VMOC may have theirs here: those are not looked at. What
+has no mark may be anybody's: it is listed, and not removed.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,8 @@ from contextlib import suppress
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.container_limits import Group, hierarchies
-from ansible.module_utils.netns_published import STATES
-from ansible.module_utils.sliver_name import name_instance
-from ansible.module_utils.sliver_namespace import ETC, Sliver
-from ansible.module_utils.sliver_verbs import answer
+from ansible.module_utils.sliver_life import ETC, Sliver
+from ansible.module_utils.sliver_name import STATES, name_instance, read_mark
 
 NAME = re.compile(r"vmoc-[a-z0-9-]{0,40}-[0-9a-f]{8}")
 UNKNOWN = "vmoc-unknown-"
@@ -23,24 +25,21 @@ _LINK = re.compile(r"(?:vmg|vmi|v|i)([0-9a-f]{8})(?:[0-9a-f]{4})?")
 def take_inventory(module: AnsibleModule, kind: type[Sliver]) -> None:
     """List the instances of that kind, having removed those of ``parameters["remove"]``, and answer."""
     parameters = module.params["parameters"]
-    known = {name_instance(key)[0]: key for key in parameters["known"]}
+    known = {name_instance(key): key for key in parameters["known"]}
     blank = kind(module, f"{UNKNOWN}{'0' * 8}")
     found = find_instances(blank)
     left: list[str] = []
-    problems: list[str] = []
-    changed = False
     for name in parameters["remove"]:
-        if name in found and name not in known:
+        if name in found and name not in known and read_mark(name)[1] == module.params["installation"] != "":
             stray = kind(module, name)
             left += stray.remove()
-            problems += stray.problems
-            changed |= stray.changed
-    if changed:
+            blank.problems += stray.problems
+            blank.changed |= stray.changed
+    if blank.changed:
         found = find_instances(blank)
     listed = [{"name": name, **known.get(name, {})} for name in found]
-    blank.changed = changed
-    result = {"state": "ready", "facts": {"instances": listed}, "leftovers": left, "problems": problems}
-    answer(module, blank, {**result, "changed": changed})
+    facts = {"instances": listed}
+    blank.answer({"state": "ready", "facts": facts, "leftovers": left, "problems": blank.problems})
 
 
 def find_instances(blank: Sliver) -> list[str]:
@@ -57,11 +56,10 @@ def find_instances(blank: Sliver) -> list[str]:
     hashes |= set(re.findall(r"^table ip vmoc_([0-9a-f]{8})$", blank.look("nft", "list", "tables"), re.MULTILINE))
     names |= {UNKNOWN + one for one in hashes - {name[-8:] for name in names}}
     names = {name for name in names if (kind_of(name) or "netns") == blank.kind}
-    return sorted(names | {name for name in blank.instances() if NAME.fullmatch(name)})
+    names |= {name for name in blank.instances() if NAME.fullmatch(name)}
+    return sorted(name for name in names if read_mark(name)[1] in ("", blank.module.params["installation"]))
 
 
 def kind_of(name: str) -> str:
     """What made an instance; "" when that is not written down."""
-    with suppress(OSError), open(os.path.join(STATES, name, "kind")) as file:
-        return file.read().strip()
-    return "container" if Group(name).left() else ""
+    return read_mark(name)[0] or ("container" if Group(name).left() else "")

@@ -60,7 +60,15 @@ class Agent:
         return False
 
     def run(self, *argv: str, data: str | None = None, limit: float = 60.0) -> str:
-        """Run a program inside to its end and return what it printed. Raises ``GuestError`` when it fails."""
+        """What a program inside printed. Raises ``GuestError`` when it fails."""
+        status, out, err = self.execute(*argv, data=data, limit=limit)
+        if status != 0:
+            text = (err or out).strip().splitlines()
+            raise GuestError(f"{' '.join(argv[:2])} inside failed: {text[-1][:200] if text else status}")
+        return out
+
+    def execute(self, *argv: str, data: str | None = None, limit: float = 60.0) -> tuple[int, str, str]:
+        """Run a program inside to its end: status, output, errors. Raises ``GuestError`` when it cannot be run."""
         words: dict[str, Any] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
         if data is not None:
             words["input-data"] = base64.b64encode(data.encode()).decode()
@@ -71,10 +79,7 @@ class Agent:
                 raise GuestError(f"{argv[0]} inside takes longer than {limit:g} s")
             time.sleep(PAUSE)
         out, err = (base64.b64decode(ended.get(name, "")).decode(errors="replace") for name in ("out-data", "err-data"))
-        if ended.get("exitcode") != 0:
-            text = (err or out).strip().splitlines()
-            raise GuestError(f"{' '.join(argv[:2])} inside failed: {text[-1][:200] if text else ended.get('exitcode')}")
-        return out
+        return ended.get("exitcode", 128 + ended.get("signal", 0)), out, err
 
     def cards(self) -> dict[str, tuple[str, set[str]]]:
         """MAC address to name and addresses; of the links of one MAC address, each has its own entry ``MAC@NAME``."""

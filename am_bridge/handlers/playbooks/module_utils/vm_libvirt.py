@@ -11,7 +11,8 @@ from xml.etree import ElementTree as ET
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pci_claims import claims, full_bdf
-from ansible.module_utils.sliver_namespace import MANAGEMENT, PATIENCE, Sliver, normal
+from ansible.module_utils.sliver_life import PATIENCE, Sliver, normal
+from ansible.module_utils.sliver_published import MANAGEMENT
 from ansible.module_utils.vm_domain import (
     Card,
     Disk,
@@ -28,9 +29,10 @@ PAUSE = 0.05
 
 
 class LibvirtSliver(Sliver):  # type: ignore[misc]
-    """Of ``Sliver`` it has the names, the state, the ports of the bridge and the published ports."""
+    """The domain, what it is made of and what it is to have plugged in."""
 
     kind = "vm"
+    noun = "machine"
 
     def __init__(self, module: AnsibleModule, name: str = "") -> None:
         super().__init__(module, name)
@@ -71,10 +73,6 @@ class LibvirtSliver(Sliver):  # type: ignore[misc]
     def running(self) -> bool:
         return self.power() in ("running", "idle", "in shutdown", "paused", "pmsuspended")
 
-    def switch_ports(self) -> list[str]:
-        names = [row["name"] for row in self.table("Port", "name")]
-        return sorted(name for name in names if name.startswith(f"v{self.hash}"))
-
     def emulators(self) -> list[int]:
         """QEMU processes of this machine."""
         found = []
@@ -112,7 +110,7 @@ class LibvirtSliver(Sliver):  # type: ignore[misc]
             if nic["vlan"]:
                 card.bridge, card.vlan, card.tagged = self.bridge, nic["vlan"], nic["tagged"]
             else:
-                card.port = f"vmg{self.hash}"
+                card.port = self.management
                 card.peer = nic["addresses"][0].split("/")[0]
                 card.host_address = str(MANAGEMENT[2 * self.state().get("management", 0)])
             found.append(card)
@@ -205,10 +203,10 @@ class LibvirtSliver(Sliver):  # type: ignore[misc]
             self.unpublish()
         elif self.running():
             state = self.state()
-            there = str(MANAGEMENT[2 * state["management"] + 1])
-            self.ensure_rules(f"vmg{self.hash}", there, state["ports"])
+            (there,) = self.management_addresses()
+            self.ensure_rules(there, state["ports"])
 
-    def remove(self) -> list[str]:
+    def tear_down(self) -> None:
         domains = self.domains()
         if domains is None:
             kept = [f"domain:{self.name}"] if os.path.isdir(self.folder) else []
@@ -218,26 +216,18 @@ class LibvirtSliver(Sliver):  # type: ignore[misc]
             if self.power() != "shut off":
                 self.attempt(*virsh, "destroy", self.name)
             self.attempt(*virsh, "undefine", self.name, "--managed-save", "--nvram", "--snapshots-metadata")
-        for port in self.switch_ports():
-            self.attempt("ovs-vsctl", "-t", "10", "--if-exists", "del-port", port)
-        if self.look("nft", "list", "table", "ip", f"vmoc_{self.hash}"):
-            self.attempt("nft", "delete", "table", "ip", f"vmoc_{self.hash}")
-        deadline = time.monotonic() + PATIENCE
-        while (self.emulators() or self.outer()) and time.monotonic() < deadline and not self.module.check_mode:
-            time.sleep(0.02)
-        for link in self.outer():
-            self.attempt("ip", "link", "del", link)
-        if os.path.isdir(self.folder):
-            self.attempt("rm", "-rf", "--", self.folder)
-        if self.module.check_mode:
-            return []
+
+    def busy(self) -> bool:
+        return bool(self.emulators()) or super().busy()
+
+    def remains(self) -> list[str]:
         left = [f"domain:{self.name}"] * (self.name in (self.domains() or ()))
         if not self.spec:  # a stray: with a specification they are wiped and freed after us
             left += [f"pci:{bdf}" for bdf in self.claimed()]
-        left += [f"process:{pid}" for pid in self.emulators()]
-        left += [f"port:{port}" for port in self.switch_ports()] + [f"link:{link}" for link in self.outer()]
-        left += [f"nftables:vmoc_{self.hash}"] * bool(self.look("nft", "list", "table", "ip", f"vmoc_{self.hash}"))
-        return left + [f"directory:{self.folder}"] * os.path.isdir(self.folder)
+        return left + [f"process:{pid}" for pid in self.emulators()]
+
+    def lasting_facts(self) -> dict[str, Any]:
+        return {"pci": self.claimed()}
 
 
 class _Named:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.sliver_namespace import MANAGEMENT
+from ansible.module_utils.sliver_life import change_lines
 from ansible.module_utils.vm_domain import Disk, Machine, build, plugged_cards
 from ansible.module_utils.vm_guest import CONSOLE_TAIL, PAUSE, Agent, Console, GuestError, read_verdict
 from ansible.module_utils.vm_image import Image, ImageError, find_image
@@ -32,7 +32,6 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
 
     def __init__(self, module: AnsibleModule, name: str = "") -> None:
         super().__init__(module, name)
-        self.hostname: str = self.spec.get("hostname") or self.spec.get("sliver_id", "")
         self.console = os.path.join(self.folder, "console.log")
         self.agent = Agent(self.virsh, self.name)
 
@@ -78,11 +77,7 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
     # -- present -------------------------------------------------------------------------------------------------------
 
     def ensure(self) -> None:
-        """Make it, or make it so."""
-        if self.spec["commands"] and not self.module.params["commands"]:
-            self.fail("machines of this host run no commands of slivers; see vm_commands")
-        if self.bridge not in self.look("ovs-vsctl", "-t", "10", "list-br").split():
-            self.fail(f"there is no bridge {self.bridge} on this host; see vm_bridge")
+        self.check_host()
         image = self.image()
         before = self.state().get("image", self.spec["image"])
         if before != self.spec["image"]:
@@ -91,7 +86,7 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
         if self.module.check_mode and not there:
             self.changed = True
             return
-        self.ensure_file(os.path.join(self.folder, "kind"), [self.kind])
+        self.ensure_mark()
         if "token" not in self.state():
             self.save(token=secrets.token_hex(8), image=self.spec["image"])
         if self.spec["published_ports"]:
@@ -282,7 +277,7 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
     def change_keys(self, parameters: dict[str, Any], add: bool) -> None:
         name, keys = self.checked_keys(parameters)
         before = next(user["keys"] for user in self.users() if user["name"] == name)
-        after = [*before, *(key for key in keys if key not in before)] if add else [k for k in before if k not in keys]
+        after = change_lines(before, keys, add)
         if after == before:
             return
         kept = {user["name"]: user["keys"] for user in self.users()}
@@ -311,62 +306,27 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
         rows = {row["name"]: row for row in self.table("Interface", "name,ofport")} if runs else {}
         tags = {row["name"]: row for row in self.table("Port", "name,tag,trunks")} if runs else {}
         inside = self.inside() if runs else None
-        dpid, uplink = self.attachment()
         cards = []
         for nic in self.nics():
             name, there = nic["name"], live.get(nic["name"])
             if there is None or (runs and nic["vlan"] and there.port not in rows):
                 self.problems.append(f"{name} is missing")
-                continue
-            if not nic["vlan"]:
-                continue
-            key = f"{nic['mac']}@{name}.{nic['vlan']}" if nic["tagged"] else nic["mac"]
-            have = inside.get(key, ("", set()))[1] if inside is not None else None
-            port = tags.get(there.port, {})
-            vlan = port.get("trunks" if nic["tagged"] else "tag") if runs else nic["vlan"]
-            wrong = [
-                text
-                for text, bad in (
-                    (f"MAC address {there.mac}", there.mac != nic["mac"]),
-                    (f"VLAN {vlan}", vlan != nic["vlan"]),
-                    (
-                        f"addresses {', '.join(sorted(have or ()))}",
-                        have is not None and not set(nic["addresses"]) <= have,
-                    ),
-                )
-                if bad
-            ]
-            if wrong:
-                self.problems.append(f"{name} has {', '.join(wrong)}")
-            number = uplink or rows.get(there.port, {}).get("ofport", 0)
-            cards.append(
-                {
-                    "name": name,
-                    "mac": there.mac,
-                    "vlan": nic["vlan"],
-                    "dpid": dpid,
-                    "port": max(0, number) if isinstance(number, int) and runs else 0,
-                    "addresses": sorted(have) if have is not None else [],
-                }
-            )
+            elif nic["vlan"]:
+                key = f"{nic['mac']}@{name}.{nic['vlan']}" if nic["tagged"] else nic["mac"]
+                have = None if inside is None else inside.get(key, ("", set()))[1]
+                vlan = tags.get(there.port, {}).get("trunks" if nic["tagged"] else "tag") if runs else nic["vlan"]
+                number = rows.get(there.port, {}).get("ofport")
+                cards.append(self.describe_card(nic, there.mac, vlan, number, have))
         for name in live.keys() - {nic["name"] for nic in self.nics()}:
             self.problems.append(f"{name} should not be there")
-        published = state.get("ports", {})
-        user = self.users()[0]["name"] if self.spec["users"] else ""
-        ready = "degraded" if self.problems else "stopped" if state.get("stopped") else "ready"
-        return {
-            "state": ready,
-            "instance": self.name,
-            "interfaces": cards,
-            "management_addresses": [str(MANAGEMENT[2 * state["management"] + 1])] if "management" in state else [],
-            "logins": [{"host": "", "port": published["22"], "user": user}] if "22" in published else [],
-            "facts": {
-                "console": self.console,
-                "agent": inside is not None,
-                **({"published_ports": published} if published else {}),
-            },
-            "problems": self.problems,
-        }
+        return dict(self.describe_as(cards, console=self.console, agent=inside is not None))
+
+    def run_inside(self, *argv: str) -> tuple[int, str, str]:
+        try:
+            answer: tuple[int, str, str] = self.agent.execute(*argv)
+            return answer
+        except GuestError as error:
+            return 1, "", str(error)
 
     def inside(self) -> dict[str, tuple[str, set[str]]] | None:
         """The cards as the guest has them; None when nobody says."""

@@ -13,6 +13,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from ansible.module_utils.sliver_name import hosts_lines
+
 PLACE = "/var/lib/vmoc"
 """Our folder inside."""
 SCRIPT = "/var/lib/cloud/scripts/per-boot/vmoc"
@@ -104,9 +106,7 @@ def files(spec: dict[str, Any], hostname: str, token: str) -> Iterator[tuple[str
 
 def hosts_file(spec: dict[str, Any], hostname: str) -> str:
     """/etc/hosts."""
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback", f"127.0.1.1 {hostname}"]
-    lines += [f"{one['address']} {' '.join(one['names'])}" for one in spec["hosts"]]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in hosts_lines(spec, hostname))
 
 
 def disk_path(serial: str) -> str:
