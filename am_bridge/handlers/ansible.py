@@ -118,6 +118,7 @@ class AnsibleHandler:
                 operation=run.operation,
                 stop=run.stop,
                 grace=run.grace,
+                weight=run.cpu_weight,
                 line=story.hear,
             )
         except (OSError, ValueError) as error:

@@ -93,6 +93,7 @@ class Catalogue:
     workers: int = 2
     queue: int = 1000
     stop_grace: float = 10.0
+    cpu_weight: int = 100
 
     def find(self, resource_type: str, model: str = "") -> HandlerConfig:
         """The handler of that type, one of its model (``TYPE-MODEL``) first. Raises ``UnsupportedError``."""

@@ -41,6 +41,7 @@ class ProcessorSection(Section):
     workers: Annotated[int, v.whole(1, 256)] = Field(default=2, description="runs at the same time")
     queue: Annotated[int, v.whole(1, 1_000_000)] = Field(default=1000, description="operations that may wait")
     stop_grace: Annotated[float, v.seconds(0, 600)] = Field(default=10.0, description="from SIGTERM to SIGKILL")
+    cpu_weight: Annotated[int, v.whole(1, 100)] = Field(default=5, description="of runs, against 100 of anything else")
 
 
 class HostSection(Section):
@@ -83,7 +84,12 @@ def read_catalogue(path: Path | None = None, backends: Iterable[str] = ()) -> Ca
     if reader.problems or processor is None:
         raise ConfigError(tuple(sorted(reader.problems, key=lambda one: (one.line, one.column))))
     return Catalogue(
-        handlers, hosts or {"local": Host("local")}, processor.workers, processor.queue, processor.stop_grace
+        handlers,
+        hosts or {"local": Host("local")},
+        processor.workers,
+        processor.queue,
+        processor.stop_grace,
+        processor.cpu_weight,
     )
 
 

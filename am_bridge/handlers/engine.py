@@ -252,6 +252,7 @@ class Engine:
             secrets=job.secrets,
             networks=networks.handed_on(job.spec, self.slivers()),
             grace=self.catalogue.stop_grace,
+            cpu_weight=self.catalogue.cpu_weight,
             installation=self._journal.installation,
         )
         result, failure, leftovers = perform(job, start.verb, run, self._world)

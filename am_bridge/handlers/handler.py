@@ -195,6 +195,8 @@ class Run:
     """Those the sliver's cards name: ``name``, and what the network says (``vlan``, ``bridge``, ``subnet``...)."""
     grace: float = 10.0
     """Seconds between asking children to end and killing them."""
+    cpu_weight: int = 100
+    """Of a busy CPU, against 100 of anybody else."""
     installation: str = ""
     """This VMOC's own id, over restarts: others may have slivers on the host."""
 

@@ -52,19 +52,20 @@ def run_subtree(
     operation: str,
     stop: Stop,
     grace: float,
+    weight: int,
     line: Callable[[bytes], None],
 ) -> Ending:
     """Run ``command`` to its end or until ``stop``; ``line`` gets each line it writes to the events pipe.
 
     The pipe's number is in ``VMOC_EVENTS_FD``. ``directory`` is removed with
-    the run. When this returns, nothing of the run is alive, except what a
-    successful one meant to leave. Raises ``OSError`` when it cannot be started.
+    the run. ``weight``: see ``warden``. When this returns, nothing of the run is
+    alive, except what a successful one meant to leave. Raises ``OSError`` when it cannot be started.
     """
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb", buffering=0) as events:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", _WARDEN, str(grace), str(directory), *command],
+                [sys.executable, "-I", "-S", "-B", _WARDEN, str(grace), str(weight), str(directory), *command],
                 env={**environment, MARK: operation, "VMOC_EVENTS_FD": str(writer)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

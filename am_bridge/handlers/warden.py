@@ -1,6 +1,6 @@
 """Runs a program so that nothing it ever started outlives it: a script of its own, standard library only.
 
-``python warden.py GRACE DIRECTORY PROGRAM ARGUMENT...``
+``python warden.py GRACE WEIGHT DIRECTORY PROGRAM ARGUMENT...``
 
 As a child subreaper it inherits whatever daemonises below it, so that even a
 process that left the session and forked twice is found. It ends everything
@@ -9,6 +9,11 @@ also does when the service is killed, on SIGTERM, and when the program fails.
 After a success, daemons live on: a sliver may be made of them. DIRECTORY, which
 holds the run's secrets, is removed in any case. The exit status is the
 program's, or 128 and the signal that ended it.
+
+All of it together has WEIGHT of 100 of a busy CPU, in a control group where the
+host has them for processors. Being nice alone is not enough: Linux groups
+processes by session (autogroup), and who begins a new one, as Ansible does, is
+in a group that is as heavy as any other.
 """
 
 from __future__ import annotations
@@ -24,11 +29,12 @@ import time
 
 _PR_SET_CHILD_SUBREAPER = 36
 _NICE = 10
+_GROUP = "vmoc-runs"
 
 
 def main(arguments: list[str]) -> int:
     """See the module."""
-    grace, directory, command = float(arguments[0]), arguments[1], arguments[2:]
+    grace, weight, directory, command = float(arguments[0]), int(arguments[1]), arguments[2], arguments[3:]
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.stderr.write("warden: cannot become a subreaper\n")
         return 125
@@ -41,11 +47,76 @@ def main(arguments: list[str]) -> int:
     stops: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stops.append(number))
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    home = _enter_group(weight)
     try:
         status = _run(command, grace, wake, stops)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        if home:
+            _leave_group(home)
     return status
+
+
+def _enter_group(weight: int) -> tuple[str, str] | None:
+    """(our group, the one we were in); None where there are none for us, or nothing to gain."""
+    if weight >= 100:
+        return None
+    for root, limit, amount in _hierarchies(weight):
+        group = os.path.join(root, _GROUP)
+        for _ in range(3):  # whoever ends meanwhile removes it
+            with contextlib.suppress(OSError):
+                home = os.path.join(root, _home(root).lstrip("/"))
+                os.makedirs(group, exist_ok=True)
+                _write(os.path.join(group, limit), amount)
+                _write(os.path.join(group, "cgroup.procs"), "0")
+                return group, home
+    return None
+
+
+def _hierarchies(weight: int) -> list[tuple[str, str, str]]:
+    """Where processors are shared out: the mounted root, the file of a group's weight, and what is to be in it."""
+    found = []
+    with contextlib.suppress(OSError), open("/proc/self/mounts") as file:
+        for line in file:
+            _, root, kind, options, *_ = line.split()
+            if kind == "cgroup" and "cpu" in options.split(","):
+                found.append((root, "cpu.shares", str(max(2, weight * 1024 // 100))))
+            elif kind == "cgroup2":
+                with contextlib.suppress(OSError):
+                    _write(os.path.join(root, "cgroup.subtree_control"), "+cpu")
+                    found.append((root, "cpu.weight", str(weight)))
+    return found
+
+
+def _home(root: str) -> str:
+    """The group of this process in the hierarchy of that root."""
+    old = os.path.exists(os.path.join(root, "cpu.shares"))
+    with open("/proc/self/cgroup") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if ("cpu" in controllers.split(",")) if old else controllers == "":
+                return path
+    raise FileNotFoundError(root)
+
+
+def _leave_group(home: tuple[str, str]) -> None:
+    """What lives on, a sliver's daemons, has its CPU as anybody; an empty group goes."""
+    group, before = home
+    with contextlib.suppress(OSError), open(os.path.join(group, "cgroup.procs")) as file:
+        ours = {os.getpid(), *descendants(os.getpid())}
+        for pid in ours & {int(line) for line in file}:
+            with contextlib.suppress(OSError):
+                _write(os.path.join(before, "cgroup.procs"), str(pid))
+    with contextlib.suppress(OSError):
+        os.rmdir(group)
+
+
+def _write(path: str, text: str) -> None:
+    number = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(number, text.encode())
+    finally:
+        os.close(number)
 
 
 def _run(command: list[str], grace: float, wake: int, stops: list[int]) -> int:

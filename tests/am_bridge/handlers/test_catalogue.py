@@ -23,7 +23,7 @@ playbooks:
 hosts:
   node1: {address: 10.0.0.1, variables: {bridge: br-int}}
   node2: {}
-processor: {workers: 3, stop_grace: 2}
+processor: {workers: 3, stop_grace: 2, cpu_weight: 20}
 handlers:
   VM:
     actions: [reboot, start]
@@ -67,6 +67,7 @@ def test_what_an_operator_of_amhandlers_writes(catalogue: Catalogue) -> None:
     assert catalogue.find("SharedNIC").playbooks["create"].name == "nic.yml"
     assert catalogue.find("SharedNIC", "OpenStack-vNIC").playbooks["create"].name == "vnic.yml"
     assert (catalogue.workers, catalogue.queue, catalogue.stop_grace) == (3, 1000, 2.0)
+    assert catalogue.cpu_weight == 20 and read_catalogue().cpu_weight == 5
     assert vm.inventory is not None and vm.variables == {"images": "/srv/images"}
     limits = vm.limits
     assert [limits.timeout(word) for word in ("create", "reboot", "delete")] == [120.0, 5.0, 300.0]

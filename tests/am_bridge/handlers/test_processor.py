@@ -418,3 +418,9 @@ def test_a_journal_knows_whose_it_is_and_handlers_are_told(
     one = make(journal=SqliteJournal(tmp_path / "a"))
     done(one, one.create(document()))
     assert handler.runs[0].installation == ids[0]
+
+
+def test_runs_weigh_what_the_file_says(make: Make, handler: ScriptedHandler) -> None:
+    one = make(catalogue=replace(catalogue(), cpu_weight=7))
+    done(one, one.create(document()))
+    assert handler.runs[0].cpu_weight == 7

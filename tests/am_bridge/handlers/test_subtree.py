@@ -36,7 +36,14 @@ def mark() -> Iterator[str]:
     assert end_marked(name) == [], "something was left running"
 
 
-def run(tmp_path: Path, mark: str, program: str, stop: Stop | None = None, lines: list[bytes] | None = None) -> Ending:
+def run(
+    tmp_path: Path,
+    mark: str,
+    program: str,
+    stop: Stop | None = None,
+    lines: list[bytes] | None = None,
+    weight: int = 100,
+) -> Ending:
     directory = tmp_path / "run"
     directory.mkdir()
     command = [sys.executable, "-c", program]
@@ -49,6 +56,7 @@ def run(tmp_path: Path, mark: str, program: str, stop: Stop | None = None, lines
             operation=mark,
             stop=stop or Stop(),
             grace=0.2,
+            weight=weight,
             line=heard.append,
         )
     finally:
@@ -130,7 +138,9 @@ def test_an_endless_event_is_dropped(tmp_path: Path, mark: str) -> None:
 def test_a_program_that_is_not_there(tmp_path: Path, mark: str) -> None:
     directory = tmp_path / "run"
     directory.mkdir()
-    ending = run_subtree(["/no/such"], {}, directory, operation=mark, stop=Stop(), grace=0.1, line=lambda line: None)
+    ending = run_subtree(
+        ["/no/such"], {}, directory, operation=mark, stop=Stop(), grace=0.1, weight=100, line=lambda line: None
+    )
     assert ending.status == 127 and "cannot be run" in ending.output[0]
 
 
@@ -143,7 +153,7 @@ def test_when_the_service_is_killed_nothing_is_left(tmp_path: Path, mark: str) -
         "import sys; from pathlib import Path\n"
         "from am_bridge.handlers.handler import Stop\nfrom am_bridge.handlers.subtree import run_subtree\n"
         f"run_subtree([sys.executable, '-c', {program!r}], {{}}, Path({str(directory)!r}), operation={mark!r},"
-        " stop=Stop(), grace=0.2, line=print)\n"
+        " stop=Stop(), grace=0.2, weight=100, line=print)\n"
     )
     victim = subprocess.Popen([sys.executable, "-c", service], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     daemon = read(pid)
@@ -166,7 +176,28 @@ def test_when_the_warden_is_killed_too_the_mark_finds_the_rest(tmp_path: Path, m
     directory = tmp_path / "run"
     directory.mkdir()
     ending = run_subtree(
-        [sys.executable, "-c", program], {}, directory, operation=mark, stop=Stop(), grace=0.1, line=lambda line: None
+        [sys.executable, "-c", program],
+        {},
+        directory,
+        operation=mark,
+        stop=Stop(),
+        grace=0.1,
+        weight=100,
+        line=lambda line: None,
     )
     assert ending.status == 128 + signal.SIGKILL
     assert not alive(read(pid))
+
+
+def test_it_makes_way_for_others_and_what_it_leaves_does_not(tmp_path: Path, mark: str) -> None:
+    """Where the host has control groups for processors, and lets us; else there is nothing to see but niceness."""
+    pid, seen = tmp_path / "pid", tmp_path / "seen"
+    look = f"import shutil; shutil.copy('/proc/self/cgroup', {str(seen)!r}); assert os.nice(0) == 10"
+    assert run(tmp_path, mark, DAEMON.format(pid=str(pid), after=f"{look}; sys.exit(0)"), weight=50).status == 0
+    ours = Path("/proc/self/cgroup").read_text().splitlines()
+    inside = [line for line in seen.read_text().splitlines() if line not in ours]
+    assert all(line.endswith(":/vmoc-runs") for line in inside) and len(inside) <= 1
+    assert Path(f"/proc/{read(pid)}/cgroup").read_text().splitlines() == ours
+    if os.geteuid() == 0 and os.access("/sys/fs/cgroup/cpu/cgroup.procs", os.W_OK):
+        assert len(inside) == 1
+    assert end_marked(mark) == [read(pid)]

@@ -90,7 +90,7 @@ class Netns:
         self.arguments = {**variables, "installation": SqliteJournal(":memory:").installation}
         variables = {f"{self.kind}_{name}": value for name, value in variables.items()}
         handlers = {
-            "processor": {"workers": 2, "stop_grace": 2},
+            "processor": {"workers": 2, "stop_grace": 2, "cpu_weight": 100},
             "playbooks": {self.kind: f"{self.kind}.yml"},
             "hosts": {"here": {"variables": variables}},
             "handlers": {self.kind: {"playbooks": {"inventory": f"{self.kind}.yml"}, "actions": ACTIONS}},

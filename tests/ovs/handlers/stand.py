@@ -45,7 +45,7 @@ class Stand:
         folder = self.lab.directory
         hosts = {f"h{n}": {"variables": self.variables(n)} for n in (1, 2)}
         handlers = {
-            "processor": {"workers": 2, "stop_grace": 1},
+            "processor": {"workers": 2, "stop_grace": 1, "cpu_weight": 100},
             "playbooks": {"netns": "netns.yml"},
             "hosts": hosts,
             "handlers": {
