@@ -63,7 +63,8 @@ def verbs(backend: BackEnd) -> Verbs:
 
 
 def test_every_verb_is_idempotent(backend: BackEnd, verbs: Verbs) -> None:
-    quick, verbs.handler = verbs.handler, AnsibleHandler(verbs.config)
+    quick, through_ansible = verbs.handler, AnsibleHandler(verbs.config)
+    verbs.handler = through_ansible
     spec = backend.spec("one", users=[{"name": "alice", "keys": [KEY]}])
     spec = replace(spec, commands=("true",), published_ports=(PublishedPort(22),))
     first = verbs.create(spec)
@@ -71,11 +72,13 @@ def test_every_verb_is_idempotent(backend: BackEnd, verbs: Verbs) -> None:
     assert first.interfaces[0].port > 0 and first.interfaces[0].dpid == "0x000000000000000a"
     assert first.logins[0].port in range(3100, 3200)
     traces = backend.traces()
+    verbs.handler = quick
     second = verbs.create(spec)
     assert not second.changed and replace(second, changed=True) == first
     probed = verbs.probe(spec)
     assert not probed.changed and probed.interfaces == first.interfaces and probed.state is SliverState.READY
     assert backend.traces() == traces
+    verbs.handler = through_ansible
     gone = verbs.delete(spec)
     assert gone.state is SliverState.ABSENT and gone.changed and gone.leftovers == ()
     assert backend.traces() == []
@@ -120,10 +123,12 @@ def ping(verbs: Verbs, spec: SliverSpec, target: str, count: int) -> int:
     return int(told["received"])
 
 
-def test_actions(backend: BackEnd, verbs: Verbs) -> None:
+def test_actions_published_ports_and_a_delete_that_is_interrupted(backend: BackEnd, verbs: Verbs) -> None:
     spec = replace(backend.spec("act"), users=(User("alice", (KEY,)),), routes=(Route("default", "10.0.1.254"),))
     spec = replace(spec, commands=("sleep 300 </dev/null >/dev/null 2>&1 &",))
-    verbs.create(spec)
+    spec = replace(spec, published_ports=(PublishedPort(22, backend.host_port), PublishedPort(8080)))
+    made = verbs.create(spec)
+    assert made.facts["published_ports"]["22"] == backend.host_port
     assert backend.count(verbs.action(spec, "cpuinfo").facts["cpuinfo"]) == 1
     assert verbs.action(spec, "stop").state is SliverState.STOPPED
     started = verbs.action(spec, "start")
@@ -132,16 +137,13 @@ def test_actions(backend: BackEnd, verbs: Verbs) -> None:
     assert verbs.action(spec, "add_keys", {"user": "alice", "keys": [KEY + " two {{ 1+1 }} $(id)"]}).changed
     with pytest.raises(HandlerError, match="no such user"):
         verbs.action(spec, "remove_keys", {"user": "../../root", "keys": [KEY]})
-    verbs.delete(spec)
-
-
-def test_a_published_port_reaches_the_sliver(backend: BackEnd, verbs: Verbs) -> None:
-    spec = replace(backend.spec("pub"), published_ports=(PublishedPort(22, backend.host_port), PublishedPort(8080)))
-    result = verbs.create(spec)
-    assert result.facts["published_ports"]["22"] == backend.host_port
     with backend.serve(spec, 22), socket.create_connection(("127.0.0.1", backend.host_port), timeout=10) as connection:
         assert connection.recv(10).strip() == b"hi"
-    verbs.delete(spec)
+    stop = Stop()
+    threading.Timer(0.2, stop.set, [FailureKind.STOPPED]).start()
+    with contextlib.suppress(HandlerError):  # it may have been quicker
+        verbs.handler.delete(verbs.run(stop), spec)
+    assert verbs.delete(spec).leftovers == () and backend.traces() == []
 
 
 def test_hostile_texts_stay_texts(backend: BackEnd, verbs: Verbs) -> None:
@@ -207,13 +209,3 @@ def test_many_at_once(backend: BackEnd, quick: Processor) -> None:
     results = [processor.sliver(spec.key).result for spec in specs]
     assert len({one.logins[0].port for one in results if one is not None}) == 2
     assert all_done([processor.delete(spec.key) for spec in specs])
-
-
-def test_an_interrupted_delete_can_be_repeated(backend: BackEnd, verbs: Verbs) -> None:
-    spec = replace(backend.spec("half"), published_ports=(PublishedPort(22),))
-    verbs.create(spec)
-    stop = Stop()
-    threading.Timer(0.2, stop.set, [FailureKind.STOPPED]).start()
-    with contextlib.suppress(HandlerError):  # it may have been quicker
-        verbs.handler.delete(verbs.run(stop), spec)
-    assert verbs.delete(spec).leftovers == () and backend.traces() == []
