@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -143,7 +144,8 @@ def test_modules_and_their_options_exist(page: Path) -> None:
         for module, rest in re.findall(r"python3? -m ([\w.]+)([^#]*)", line):
             found = importlib.util.find_spec(module)
             assert found is not None, line
-            if module.split(".")[0] not in ("bench", "fuzz", "mininet_scenarios"):
+            top = module.split(".")[0]
+            if top not in ("bench", "fuzz", "mininet_scenarios"):
                 continue
             folder = ROOT / module.replace(".", "/")
             files = [*folder.glob("*.py")] if folder.is_dir() else [folder.with_suffix(".py")]
@@ -268,3 +270,24 @@ def test_tables_of_options_are_complete(name: str) -> None:
 def test_every_command_is_in_the_table_of_the_command_line() -> None:
     table = TEXTS[ROOT / "docs" / "cli.md"].partition("\n## ")[0]
     assert set(re.findall(r"^\| `vmoc ([a-z-]+)", table, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_every_layer_and_every_decision_is_in_the_architecture() -> None:
+    page = TEXTS[ROOT / "docs" / "architecture.md"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (one["layers"] for one in contracts if one["type"] == "layers")
+    table = page.partition("## Layers")[2].partition("\n## ")[0]
+    assert {name for layer in layers for name in re.findall(r"[\w.]+", layer)} <= set(re.findall(r"`([\w.]+)`", table))
+    decisions = page.partition("## Decisions")[2]
+    assert {f"adr/{path.name}" for path in (ROOT / "docs" / "adr").iterdir()} == set(
+        re.findall(r"adr/[^)]+", decisions)
+    )
+
+
+def test_the_unit_runs_commands_there_are() -> None:
+    unit = (ROOT / "packaging" / "vmoc.service").read_text()
+    commands = [shlex.split(line) for line in re.findall(r"^Exec\w+=(.*/vmoc .*)$", unit, re.MULTILINE)]
+    assert len(commands) == 3
+    for words in commands:
+        command, rest = resolve(words[1:])
+        command.make_context("vmoc", rest)

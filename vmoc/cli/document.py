@@ -168,15 +168,16 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def _struct(value: Message) -> Any:
+def struct_document(value: Message) -> Any:
+    """A Struct, or a value in one."""
     return _whole(MessageToDict(value))
 
 
 _SPECIAL: Final[Mapping[str, Value]] = {
     "google.protobuf.Timestamp": moment,
     "google.protobuf.Duration": lambda value: value.seconds + value.nanos / 1e9,
-    "google.protobuf.Struct": _struct,
-    "google.protobuf.Value": _struct,
-    "google.protobuf.ListValue": _struct,
+    "google.protobuf.Struct": struct_document,
+    "google.protobuf.Value": struct_document,
+    "google.protobuf.ListValue": struct_document,
     "google.protobuf.Any": lambda value: MessageToDict(value, preserving_proto_field_name=True),
 }

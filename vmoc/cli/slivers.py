@@ -12,7 +12,7 @@ import click
 from google.longrunning import operations_pb2
 from google.protobuf import duration_pb2, field_mask_pb2, json_format, struct_pb2, timestamp_pb2
 
-from vmoc.cli.document import moment, number_of, to_document, word, words
+from vmoc.cli.document import moment, number_of, struct_document, to_document, word, words
 from vmoc.cli.moments import Expiry, until
 from vmoc.cli.progress import document_of, follow, outcome
 from vmoc.cli.reading import InputError, read_file, read_text
@@ -31,7 +31,11 @@ _SPEC = click.option(
     help="The spec as YAML or JSON; - reads stdin.",
 )
 _SET = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="One key of the spec, VALUE as YAML; repeat it."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One key of the spec, or one parameter, VALUE as YAML; repeat it.",
 )
 _EXPIRES = click.option(
     "--expires", type=Expiry(), help="When it is removed by itself: a time, or a length of time from now such as 7d."
@@ -201,7 +205,10 @@ def list_(server: Server, output: str, slice_id: str, resource_type: str, host: 
             word(_STATES, one.status.state),
             ago(one.status.state_time.seconds),
             one.host,
-            list(one.status.management_addresses),
+            [
+                *one.status.management_addresses,
+                *(address for entry in one.status.interfaces for address in entry.ip_addresses),
+            ],
             one.status.failure.message,
         ],
         empty="no slivers",
@@ -372,7 +379,7 @@ def _show(output: str, one: v.Sliver) -> None:
             "operation": status.operation_name,
             "problem": status.failure.message,
             "left over": [f"{entry.kind} {entry.name}" for entry in status.leftovers],
-            "facts": [f"{key}={value}" for key, value in json_format.MessageToDict(status.facts).items()],
+            "facts": [f"{key}={value}" for key, value in struct_document(status.facts).items()],
             "etag": one.etag,
         }
     )

@@ -35,12 +35,14 @@ def document(capsys: Captured, *words: str, code: int = 0) -> Any:
 
 def test_a_life(api: SliverApi, capsys: Captured) -> None:
     card = (NicStatus("eth1", "02:00:00:00:00:01", 101, "0x000000000000000a", 7, ("10.0.0.1/24",)),)
-    api.handler.steps = {"create": [lambda run: HandlerResult(SliverState.READY, "i-1", card)]}
+    api.handler.steps = {"create": [lambda run: HandlerResult(SliverState.READY, "i-1", card, facts={"port": 7})]}
     assert main(CREATE) == 0
     told = capsys.readouterr()
-    assert "state:    active" in told.out and "0x000000000000000a  7" in told.out
+    assert "state:    active" in told.out and "0x000000000000000a  7" in told.out and "port=7\n" in told.out
     assert "ok        " in told.err, "the tasks are shown while it runs"
     made = document(capsys, "sliver", "show", "vm1")
+    assert main(["sliver", "list"]) == 0
+    assert "10.0.0.1/24" in capsys.readouterr().out
     assert made["spec"] == {"interfaces": [{"name": "eth1", "vlan": 101}]} and made["host"] == "h1"
 
     api.now += 1
