@@ -291,3 +291,9 @@ def test_the_unit_runs_commands_there_are() -> None:
     for words in commands:
         command, rest = resolve(words[1:])
         command.make_context("vmoc", rest)
+
+
+def test_every_story_is_in_the_readme() -> None:
+    table = TEXTS[ROOT / "README.md"].partition("| story |")[2].partition("\n\n")[0]
+    stories = {path.stem for path in (ROOT / "mininet_scenarios" / "scenarios").glob("[!_]*.py")} - {"stage"}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == stories
