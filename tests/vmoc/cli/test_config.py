@@ -106,3 +106,32 @@ def test_show_without_a_file_is_the_defaults(capsys: pytest.CaptureFixture[str])
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "schema"]) == 0
     assert json.loads(capsys.readouterr().out) == json_schema()
+
+
+def test_problems_are_told_as_the_manual_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "vmoc.yaml").write_text("""\
+openflow:
+  listen: [{address: 127.0.0.1, port: 6653}]
+
+slices:
+  - id: alice
+    segments:
+      - vlan: 101
+  - id: carol
+    segments:
+      - vlan: 103
+        dpid: physical
+      - vlann: 104
+  - id: bob
+    segments:
+      - vlan: 101
+
+        controllers:
+          - tcp:127.0.0.1:6653
+""")
+    monkeypatch.chdir(tmp_path)
+    assert main(["config", "check", "vmoc.yaml"]) == 2
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    assert f"```\n{capsys.readouterr().err}```\n" in page

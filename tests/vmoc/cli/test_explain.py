@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -288,3 +290,17 @@ def test_on_a_terminal_it_is_a_coloured_table(tmp_path: Path, flow: str, code: i
     text = shown.decode()
     assert (process.returncode, err) == (code, b"")
     assert "\x1b[" in text and "✓" in text and all(word in text for word in words)
+
+
+def test_the_answer_is_that_of_the_manual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lab.yaml").write_text("slices: [{id: alice, segments: [{vlan: 101}]}]\n")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    found = re.search(r"^\$ vmoc (explain .*)\n((?:.+\n)+?)```", page, re.MULTILINE)
+    assert found is not None
+    assert main(shlex.split(found[1])) == 1
+    for told, shown in zip(capsys.readouterr().out.splitlines(), found[2].splitlines(), strict=True):
+        start, cut, _ = shown.partition("...")
+        assert told.startswith(start) if cut else told == shown
