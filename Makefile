@@ -34,9 +34,11 @@ PROTOS  := $(shell find proto -name '*.proto')
 PROTO   := build/.proto
 FAST    := not ovs and not mininet
 ROOT    := ovs or mininet
+# Everything that judges the hot modules by what goes in and comes out.
+COMPILED := $(addprefix tests/,golden vectors property fuzz $(addprefix vmoc/,openflow policy mux))
 UNIT_ONLY := $(addprefix --ignore=tests/,loopback vectors fuzz emulation bench)
 
-.PHONY: help demo demo-rack scenarios test test-fast test-unit test-ovs coverage lint format bench soak fuzz run proto setup clean switch-tools machine-tools compiler
+.PHONY: help demo demo-rack scenarios test test-fast test-unit test-ovs coverage lint format bench soak fuzz run proto setup clean switch-tools machine-tools compiler native test-compiled
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,12 +52,15 @@ demo-rack: $(READY) proto switch-tools ## a GRAM rack and an aggregate manager t
 scenarios: $(READY) proto switch-tools ## short stories on Mininet networks (root); one: make scenarios SCENARIO=ring
 	@$(AS_ROOT) $(BIN)/python -m mininet_scenarios.scenarios $(SCENARIO)
 
-test: test-unit test-ovs ## every test (the Open vSwitch and Mininet ones need root)
+test: test-unit test-compiled test-ovs ## every test (the Open vSwitch and Mininet ones need root)
 
 test-fast: $(READY) proto compiler ## the tests that need neither root nor much time (under 60 s)
 	$(BIN)/python -m pytest -n $(JOBS) -m '$(FAST) and not slow' $(UNIT_ONLY) $(PYTEST)
 
-test-unit: $(READY) proto compiler ## every test that needs no root
+test-compiled: $(READY) proto native ## what the hot modules do, once more in their compiled form
+	VMOC_PURE=0 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(AGAIN) -m '$(FAST)' $(COMPILED) $(PYTEST)
+
+test-unit: $(READY) proto native ## every test that needs no root
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(AGAIN) -m '$(FAST)' $(PYTEST)
 
 test-ovs: $(READY) proto switch-tools machine-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
@@ -74,10 +79,10 @@ format: $(READY) ## let ruff format and repair what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY) proto compiler ## throughput, latency, CPU, memory, fairness, growth: tables, JSON, plots (25 minutes)
+bench: $(READY) proto native ## throughput, latency, CPU, memory, fairness, growth: tables, JSON, plots (25 minutes)
 	$(BIN)/python -m bench.suite $(BENCH)
 
-soak: $(READY) proto compiler ## half an hour of everything at once: no leak, no lost answer; SOAK="--seconds 600"
+soak: $(READY) proto native ## half an hour of everything at once: no leak, no lost answer; SOAK="--seconds 600"
 	$(BIN)/python -m bench.soak $(SOAK)
 
 fuzz: $(READY) proto ## look for trouble on every core for FUZZ_SECONDS (600); findings go to build/fuzz
@@ -92,7 +97,7 @@ $(PROTO): $(READY) scripts/generate-proto $(PROTOS)
 	@PYTHON=$(BIN)/python scripts/generate-proto
 	@touch $@
 
-setup: $(READY) proto switch-tools machine-tools compiler ## everything the other targets would set up
+setup: $(READY) proto switch-tools machine-tools native ## everything the other targets would set up
 
 $(READY): pyproject.toml constraints.txt
 	@PYTHON='$(PYTHON)' scripts/setup-apt python
@@ -110,6 +115,10 @@ machine-tools: $(READY)
 
 compiler:
 	@scripts/setup-apt compiler
+
+native: $(READY) compiler ## compile the hot modules, if their sources have changed; without, VMOC runs the sources
+	@PYTHON=$(BIN)/python scripts/setup-apt headers || true
+	@$(BIN)/python scripts/build-native
 
 clean: ## remove the environment and everything built, cached or left behind
 	rm -rf $(VENV) build dist bench/build *.egg-info htmlcov .coverage .coverage.*

@@ -10,6 +10,8 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from vmoc import native
+
 
 def describe() -> dict[str, str | int | float]:
     """Plain facts; the load average tells whether somebody else was at work before the measurement."""
@@ -22,6 +24,7 @@ def describe() -> dict[str, str | int | float]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "vmoc": _version(),
+        "hot_path": native.form(),
         "revision": _revision(),
         "date": time.strftime("%Y-%m-%d"),
         "load_1min": round(os.getloadavg()[0], 2),

@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from vmoc import native
+
 HERE = Path(__file__).parent
 PRIVILEGED = {"ovs": ("ovs-vswitchd", "ovsdb-server", "ovs-ofctl"), "mininet": ("mn", "ovs-vswitchd")}
 
@@ -18,6 +20,15 @@ hypothesis.settings.load_profile("vmoc")
 
 # Every ``vmoc run`` of a test is as on a machine of two cores: one for each would be eight on some.
 os.environ.setdefault("VMOC_WORKERS", "2")
+
+# Tests replace parts of what they test, so in this process the sources run; VMOC_PURE=0 has what is compiled run, where
+# it can. The programs tests start run in the form they have anywhere else.
+if native.SWITCH not in os.environ:
+    os.environ[native.SWITCH] = "1"
+    native.why_interpreted()  # decides it for this process
+    del os.environ[native.SWITCH]
+elif os.environ[native.SWITCH] == "0" and native.why_interpreted():
+    raise pytest.UsageError(f"{native.SWITCH}=0, but {native.why_interpreted()}")
 
 
 def _why_not(mark: str) -> str | None:
@@ -38,5 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in PRIVILEGED:
             if item.get_closest_marker(mark) and (reason := _why_not(mark)):
                 item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("interpreted") and not native.why_interpreted():
+            item.add_marker(pytest.mark.skip(reason="replaces what is compiled"))
     # The long ones first: the last to end should be short.
     items.sort(key=lambda item: not (item.get_closest_marker("slow") and item.get_closest_marker("ovs")))

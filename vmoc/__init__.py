@@ -5,4 +5,8 @@ switch. In between it gives every message to the one party that owns its
 (DPID, port, VLAN), and vets every answer.
 """
 
+from vmoc import native
+
 __version__ = "0.1.0"
+
+native.install()

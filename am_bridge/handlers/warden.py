@@ -70,8 +70,6 @@ def _enter_group(weight: int) -> tuple[str, str] | None:
                 _write(os.path.join(group, limit), amount)
                 _write(os.path.join(group, "cgroup.procs"), "0")
                 return group, home
-        with contextlib.suppress(OSError):
-            os.rmdir(group)
     return None
 
 

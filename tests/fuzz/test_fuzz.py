@@ -55,6 +55,7 @@ def test_an_episode_is_the_same_each_time(tmp_path: Path) -> None:
     assert (first.step, first.calls) == (again.step, again.calls)
 
 
+@pytest.mark.interpreted
 def test_episodes_can_be_guided_by_what_they_reach(tmp_path: Path) -> None:
     for seconds in (1.0, 5.0, 20.0):  # on a busy machine the first second holds too few episodes
         tally = hunt.hunt(SEED, seconds, tmp_path, guided=True)
@@ -78,22 +79,26 @@ def finds(patch: pytest.MonkeyPatch, tmp_path: Path, first: int = 1) -> str:
     return tally.findings[0]
 
 
+@pytest.mark.interpreted
 def test_a_port_that_is_not_checked_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(outputs.Outputs, "_ports", lambda self, port: [port])
     assert "foreign port" in finds(monkeypatch, tmp_path)
 
 
+@pytest.mark.interpreted
 def test_a_vlan_that_is_not_narrowed_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(flowmod, "narrow13", lambda grant, match: match)
     monkeypatch.setattr(flowmod, "narrow10", lambda grant, match: match)
     assert "VLAN" in finds(monkeypatch, tmp_path)
 
 
+@pytest.mark.interpreted
 def test_a_flow_without_its_slot_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(match, "_in_slot", lambda grant, fields: fields)
     assert "without a slot" in finds(monkeypatch, tmp_path, first=9)
 
 
+@pytest.mark.interpreted
 def test_a_port_let_in_to_a_neighbours_slot_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     regrant = VirtualDatapath.regrant
 
@@ -111,6 +116,7 @@ def test_a_journal_that_says_nothing_is_found(monkeypatch: pytest.MonkeyPatch, t
     assert "bystander" in finds(monkeypatch, tmp_path, first=11)
 
 
+@pytest.mark.interpreted
 def test_a_packet_for_somebody_else_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     deliver = upward._deliver
 
@@ -123,6 +129,7 @@ def test_a_packet_for_somebody_else_is_found(monkeypatch: pytest.MonkeyPatch, tm
     assert "frame" in found or "is told something of" in found
 
 
+@pytest.mark.interpreted
 def test_an_exception_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def broken(self: NorthSession, message: bytes, now: float) -> None:
         raise KeyError(len(message))

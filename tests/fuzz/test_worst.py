@@ -211,6 +211,7 @@ ENDLESS: dict[str, tuple[int, Callable[[int], bytes]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("name", ENDLESS)
 def test_an_answer_without_end_ends_the_connection(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, items = ENDLESS[name]

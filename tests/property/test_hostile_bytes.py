@@ -181,6 +181,7 @@ DENSE = {
 }
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(("version", "reader"), DENSE)
 def test_a_full_message_of_the_smallest_records(version: int, reader: str) -> None:
     record = DENSE[version, reader]

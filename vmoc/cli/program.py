@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from vmoc import __version__
+from vmoc import __version__, native
 from vmoc.cli.terminal import printable
 from vmoc.errors import Refused, VmocError
 
@@ -59,8 +59,21 @@ class Nouns(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"vmoc {__version__} ({native.form()})")
+        ctx.exit()
+
+
 @click.command(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="vmoc", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def program() -> None:
     """VMOC, the VLAN-based Multiplexed OpenFlow Controller.
 

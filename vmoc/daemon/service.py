@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
+from vmoc import native
 from vmoc.apps.bridge import Bridge, Key
 from vmoc.config import Listener, Settings
 from vmoc.daemon.compute_metrics import ComputeCollector
@@ -256,6 +257,7 @@ class Service:
             "experimenters' controllers are dialled by VMOC: they listen where their slices say",
             slices=len(self.slices.book.snapshot.slices),
             version=metrics.version_of("vmoc"),
+            hot_path=native.form(),
         )
 
     async def _drain(self) -> None:

@@ -40,7 +40,7 @@ _ANY_VALUE: Final = frozenset(number for number, f in oxm.FIELDS.items() if f.bi
 class Recipe10:
     """How to write every 1.0 ADD of one shape."""
 
-    __slots__ = ("_const", "_keep", "_tail", "_word", "floods", "priority")
+    __slots__ = ("_given", "_keep", "_tail", "_word", "floods", "priority")
 
     def __init__(self, change: FlowChange) -> None:
         grant = change.grant
@@ -49,7 +49,7 @@ class Recipe10:
         if not grant.native:
             keep &= ~m10.F_DL_VLAN
         self._keep = keep
-        self._const = physical & (m10.F_WILDCARDS | (0 if grant.native else m10.F_DL_VLAN))
+        self._given = physical & (m10.F_WILDCARDS | (0 if grant.native else m10.F_DL_VLAN))
         self._word = 0x010E0000 | 72 + len(change.body)
         self._tail = tail10(change)
         self.priority = change.priority.to_bytes(2, "big")
@@ -57,7 +57,7 @@ class Recipe10:
 
     def identity(self, data: bytes) -> bytes:
         """Table 1, priority 2, physical match: what makes the entry the same entry."""
-        match = int.from_bytes(data[8:48], "big") & self._keep | self._const
+        match = int.from_bytes(data[8:48], "big") & self._keep | self._given
         return b"\x00" + self.priority + match.to_bytes(40, "big")
 
     def message(self, data: bytes, identity: bytes, xid: int, cookie: int) -> bytes:
@@ -88,8 +88,8 @@ class Recipe13:
 
     def __init__(self, change: FlowChange) -> None:
         # A controller that names its VLAN in a canonical match wrote the physical match itself.
-        whole = slice(48, 48 + len(change.match))
-        self._whole = whole if change.data[whole] == change.match else None
+        end = 48 + len(change.match)
+        self._whole = end if change.data[48:end] == change.match else 0
         self._parts = _match_parts(change)
         self._middle = middle13(change)
         self._table = bytes((0, 0, 0, 0, 0, 0, 0, 0, change.table, v10.ADD))
@@ -100,9 +100,12 @@ class Recipe13:
 
     def identity(self, data: bytes) -> bytes:
         """Table 1, priority 2, physical match: what makes the entry the same entry."""
-        if self._whole is not None:
-            return self.prefix + data[self._whole]
-        return self.prefix + b"".join([part if isinstance(part, bytes) else data[part] for part in self._parts])
+        if self._whole:
+            return self.prefix + data[48 : self._whole]
+        pieces = [self.prefix]
+        for part in self._parts:
+            pieces.append(part if isinstance(part, bytes) else data[part[0] : part[1]])
+        return b"".join(pieces)
 
     def message(self, data: bytes, identity: bytes, xid: int, cookie: int) -> bytes:
         """The physical FLOW_MOD."""
@@ -136,23 +139,30 @@ def _tlvs(data: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
-def _match_parts(change: FlowChange) -> list[bytes | slice]:
-    """The physical match as pieces: constants, and slices of the controller's own message."""
+Span = tuple[int, int]
+"""A piece of the controller's own message, from here to there."""
+
+
+def _match_parts(change: FlowChange) -> list[bytes | Span]:
+    """The physical match as pieces: constants, and spans of the controller's own message."""
     data = change.data
-    where = {number: slice(start, end) for number, start, end in _tlvs(data)}
+    where = {number: (start, end) for number, start, end in _tlvs(data)}
     physical, _ = oxm.parse(change.match, 0, len(change.match))
-    pieces: list[bytes | slice] = [change.match[:4]]
+    pieces: list[bytes | Span] = [change.match[:4]]
     for field in physical:
         piece, at = oxm.pack_one(field), where.get(field[0])
         # A mask of all ones is not copied: it is left out of the physical form.
-        pieces.append(at if at is not None and field[0] in _ANY_VALUE and data[at] == piece else piece)
+        if at is not None and field[0] in _ANY_VALUE and data[at[0] : at[1]] == piece:
+            pieces.append(at)
+        else:
+            pieces.append(piece)
     length = change.match[2] << 8 | change.match[3]
     pieces.append(b"\x00" * (len(change.match) - length))
     return _merge(pieces)
 
 
-def _merge(pieces: list[bytes | slice]) -> list[bytes | slice]:
-    merged: list[bytes | slice] = []
+def _merge(pieces: list[bytes | Span]) -> list[bytes | Span]:
+    merged: list[bytes | Span] = []
     for piece in pieces:
         last = merged[-1] if merged else None
         if isinstance(piece, bytes):
@@ -161,8 +171,8 @@ def _merge(pieces: list[bytes | slice]) -> list[bytes | slice]:
             if isinstance(last, bytes):
                 merged[-1] = last + piece
                 continue
-        elif isinstance(last, slice) and last.stop == piece.start:
-            merged[-1] = slice(last.start, piece.stop)
+        elif isinstance(last, tuple) and last[1] == piece[0]:
+            merged[-1] = last[0], piece[1]
             continue
         merged.append(piece)
     return merged

@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from vmoc import __version__
+from vmoc import __version__, native
 from vmoc.cli import main, program
 from vmoc.errors import FOREIGN_VLAN, Refused, VmocError
 
@@ -20,14 +20,20 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"vmoc {__version__}\n"
+    assert capsys.readouterr().out == f"vmoc {__version__} ({native.form()})\n"
 
 
 def test_the_module_is_the_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "vmoc", "--version"], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-m", "vmoc", "--version"],
+        env=os.environ | {"VMOC_PURE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"vmoc {__version__}\n", "")
+    said = f"vmoc {__version__} (interpreted: VMOC_PURE is set)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["nothing"]])

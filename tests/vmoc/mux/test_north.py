@@ -414,6 +414,7 @@ def test_a_refusal_is_reported_with_its_rule(version: int):
 
 
 @BOTH
+@pytest.mark.interpreted
 def test_a_mistake_of_ours_costs_one_message(version: int, monkeypatch: pytest.MonkeyPatch):
     book, switch = scene(version)
     a = book.at("alice")
