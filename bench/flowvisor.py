@@ -59,7 +59,7 @@ def _find(kind: str, figure: str, /, **wanted: Any) -> Pick:
 
 
 def _trip(figure: str, switches: int, mode: str = "throughput", **more: Any) -> Pick:
-    wanted = {"version": VERSION, "switches": switches, "mode": mode, "placement": "any CPU", "workers": 1}
+    wanted = {"version": VERSION, "switches": switches, "mode": mode, "placement": "any CPU", "workers": 0}
     return _find("trips", figure, **(wanted | more))
 
 
@@ -103,7 +103,7 @@ def _over_slices(count: int, theirs: Range) -> Row:
 
 ON_ONE = "all on one CPU"
 ROWS: Final = (
-    _throughput("packet-in to flow-mod, 1 switch, 64 outstanding", 1, 2, 1),
+    _throughput("packet-in to flow-mod, 1 switch, 64 outstanding", 1, 2, 0),
     _throughput("the same, 16 switches, 2 workers", 16, 3, 2),
     _packet_outs("packet-in to packet-out, 1 switch", 1, 117_000),
     _packet_outs("the same, 16 switches", 16, 127_000),

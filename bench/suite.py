@@ -18,8 +18,8 @@ from bench.figures import FOLDER
 
 SHORT: Final = ("--seconds", "1", "--runs", "1")
 PARTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "trips-1.0": (("bench", "--version", "1.0", "--workers", "1", "2"), ("--quick",)),
-    "trips-1.3": (("bench", "--version", "1.3", "--workers", "1", "2"), ("--quick",)),
+    "trips-1.0": (("bench", "--version", "1.0", "--workers", "0", "2"), ("--quick",)),
+    "trips-1.3": (("bench", "--version", "1.3", "--workers", "0", "2"), ("--quick",)),
     "spread-1.0": (("bench.spread", "--version", "1.0", "--seconds", "2"), SHORT),
     "spread-1.3": (("bench.spread", "--version", "1.3", "--seconds", "2"), SHORT),
     "fairness-1.0": (("bench.fairness", "--version", "1.0"), SHORT),

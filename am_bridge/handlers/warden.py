@@ -70,6 +70,8 @@ def _enter_group(weight: int) -> tuple[str, str] | None:
                 _write(os.path.join(group, limit), amount)
                 _write(os.path.join(group, "cgroup.procs"), "0")
                 return group, home
+        with contextlib.suppress(OSError):
+            os.rmdir(group)
     return None
 
 
