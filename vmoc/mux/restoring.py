@@ -78,6 +78,7 @@ class Restoring:
                 switch.left.add(one.vlan)
             if one.slot and one.slot not in switch.slots:
                 switch.left_slots.add(one.slot)
+                switch.slot_known(one.slot)
             switch.left_meters.update(one.meters)
 
 

@@ -130,12 +130,17 @@ class Switch(InFlight):
                 return self._slot
         return 0
 
+    def slot_known(self, slot: int) -> None:
+        """An earlier run gave it out: it comes again only after those above it, as it would have then."""
+        self._slot = max(self._slot, slot)
+
     def enlist(self, datapath: VirtualDatapath) -> None:
         """The datapath is this switch's."""
         self.datapaths.enlist(datapath)
         self.by_tag[datapath.tag] = datapath
         if datapath.groups.slot:
             self.slots[datapath.groups.slot] = datapath
+            self.slot_known(datapath.groups.slot)
         if datapath.notes is not None:
             self.hub.journal.hold(datapath.notes.handle, datapath, write=not datapath.restored)
 

@@ -388,6 +388,23 @@ def test_groups_and_meters_are_a_slices_own_again() -> None:
     assert shown(book.at("bob")) == [(0, 100, 7)]
 
 
+@pytest.mark.parametrize("when", ["after", "during"])
+def test_an_id_of_a_group_that_went_after_a_restart_does_not_come_again(when: str) -> None:
+    book, switch = stage(V13)
+    slices = book.slices
+    objects(book)
+    used = {physical >> 20 for physical in switch.model.groups}
+    again = restarted(book, switch, *(slices if when == "after" else slices[1:]))
+    book.adopt(*slices[1:])
+    book.advance(2)
+    book.adopt(*slices)
+    book.advance(3)
+    left = set(again.model.groups)
+    group_mod(book.at("alice"), 1, bucket(out(2)))
+    (fresh,) = set(again.model.groups) - left
+    assert fresh >> 20 not in used
+
+
 def test_groups_and_meters_the_switch_lost_are_not_the_slices_any_more() -> None:
     book, switch = stage(V13)
     objects(book)
