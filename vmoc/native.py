@@ -34,7 +34,8 @@ MODULES: Final = tuple(
         "openflow.v10": "actions flow match",
         "openflow.v13": "actions flow oxm",
         "policy": "actions10 actions13 flowmod grant match outputs packetout recipes tagstate verdict",
-        "mux": "buckets classify clock counters datapath flows hub north pending residents south switch upward xids",
+        "mux": "buckets classify clock counters datapath downward flows hub inflight north"
+        " pending residents south switch upward xids",
     }.items()
     for name in names.split()
 )
