@@ -166,6 +166,8 @@ def parse13(text: str) -> list[a13.Instruction]:
             applied += [_action13(name, argument)]
     if applied:
         instructions.append((v13.APPLY_ACTIONS, applied))
+    if len({instruction[0] for instruction in instructions}) < len(instructions):
+        raise TextError("actions: a flow has each of goto_table, meter, write_metadata, write_actions only once")
     return in_order(instructions)
 
 

@@ -220,7 +220,7 @@ def _common(command: int, cookie: int, mask: int, priority: int, idle: int, hard
 
 def _line(command: int, words: list[str], actions: str) -> str:
     name = next((name for name, each in COMMANDS.items() if each == command), f"command_{command}")
-    tail = [] if command in (v10.DELETE, v10.DELETE_STRICT) else [f"actions={actions}"]
+    tail = [] if command in (v10.DELETE, v10.DELETE_STRICT) and actions == "drop" else [f"actions={actions}"]
     return f"{name} " + ",".join(words + tail)
 
 

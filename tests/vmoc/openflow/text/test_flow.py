@@ -62,6 +62,8 @@ CANONICAL: list[tuple[int, str]] = [
     (V13, "modify table=2,cookie=0x1/0xff,in_port=CONTROLLER,actions=IN_PORT"),
     (V13, "delete table=255,out_port=3,out_group=7,eth_type=0x800"),
     (V13, "delete_strict table=3,priority=32768,eth_type=0x800"),
+    (V10, "delete in_port=1,actions=output:2"),  # of no effect, and shown
+    (V13, "delete table=255,actions=output:1,goto_table:3"),
 ]  # fmt: skip
 
 # Other ways to write it: all words of ovs-ofctl that have a shorter, older or newer sibling.
@@ -190,6 +192,8 @@ def test_the_bytes_are_those_of_another_writer() -> None:
         (V13, "actions=meter:x", "meter: 'x' is not a number"),
         (V13, "actions=group", "group needs an argument"),
         (V13, "actions=write_actions(output:1", "unbalanced '('"),
+        (V13, "actions=goto_table:1,goto_table:2", "actions: a flow has each of goto_table, meter"),
+        (V13, "actions=write_metadata:1,output:1,write_metadata:1", "actions: a flow has each of"),
         (V10, "actions=" + "2," * 9000, "actions: so many do not fit"),
         (V13, "actions=" + "2," * 9000, "actions: so many do not fit"),
     ],
