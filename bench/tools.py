@@ -61,6 +61,7 @@ class Controllers:
             [str(build() / "controllers"), *arguments, "-a", answer, *_pin(cpu)],
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # where processors are shared out by session: not with the one that measures
         )
         assert self._process.stdout is not None
         first = self._process.stdout.readline().split()
@@ -127,6 +128,7 @@ def switches(
         text=True,
         timeout=60 + runs * seconds + warm_up,
         check=False,
+        start_new_session=True,
     )
     if done.returncode or not done.stdout.strip():
         raise ToolError(f"The load switches failed: {done.stderr.strip() or f'exit status {done.returncode}'}")

@@ -49,7 +49,7 @@ def vmoc_command() -> list[str]:
 
 
 def family(leader: int) -> list[int]:
-    """The processes of a session, its leader first."""
+    """The processes of a session and its leader's children in sessions of their own, the leader first."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -57,7 +57,7 @@ def family(leader: int) -> list[int]:
                 fields = Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if int(fields[3]) == leader:
+            if leader in (int(entry), int(fields[1]), int(fields[3])):
                 found.append(int(entry))
     return sorted(found, key=lambda pid: pid != leader)
 

@@ -81,9 +81,10 @@ class Member:
         ours, theirs = socket.socketpair()
         command = [*COMMAND, str(theirs.fileno()), str(os.getpid())]
         try:
-            # A process group of its own: a Ctrl-C in the terminal is the parent's to act upon.
+            # A session of its own: a Ctrl-C in the terminal is the parent's to act upon, and where the kernel
+            # shares out the processors by session (sched_autogroup) the API's work is not set against packets.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], process_group=0
+                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
             )
         except OSError as exc:
             ours.close()
