@@ -22,6 +22,7 @@ from tests.ovs.handlers.quick import call_module
 NETNS = pytest.mark.parametrize("backend", ["netns"], indirect=True)
 CONTAINER = pytest.mark.parametrize("backend", ["container"], indirect=True)
 PORT = 3160
+pytestmark = pytest.mark.xdist_group("login")  # the port is the whole machine's
 
 
 def call(backend: Netns, verb: str, spec: SliverSpec, **more: Any) -> dict[str, Any]:

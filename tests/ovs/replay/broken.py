@@ -1,6 +1,7 @@
 """``python -m tests.ovs.replay.broken FAULT run ...``: VMOC with one of its checks out of order.
 
-In a single process: a worker is another program, which has none of it.
+In a single process: a worker is another program, which has none of it; and from the sources (``VMOC_PURE=1``): what is
+compiled cannot be replaced.
 """
 
 from __future__ import annotations
