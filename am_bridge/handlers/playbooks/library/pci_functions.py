@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.sliver_published import choosing
 from ansible.module_utils.pci_claims import BRIDGE, CLAIMS, Function, claim, claims, drop_claim, find_function
 from ansible.module_utils.sliver_name import name_instance
+from ansible.module_utils.sliver_published import choosing
 
 DOCUMENTATION = """
 module: pci_functions
