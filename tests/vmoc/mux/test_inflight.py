@@ -92,6 +92,7 @@ def lose_a_guard(switch: SwitchEnd) -> None:
     switch.does(lambda model: model.expire(guard))
 
 
+@pytest.mark.interpreted
 @BOTH
 def test_a_switch_that_makes_us_write_and_confirms_nothing_is_given_up(version: int, monkeypatch: pytest.MonkeyPatch):
     """It says again and again that a guard is gone; each time we put it back, and remember that until a barrier."""
@@ -109,6 +110,7 @@ def test_a_switch_that_makes_us_write_and_confirms_nothing_is_given_up(version: 
     assert again.open and len(book.controllers()) == 4
 
 
+@pytest.mark.interpreted
 @BOTH
 def test_a_switch_that_confirms_what_we_write_is_not(version: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(inflight, "MOST_OWN", 200)
