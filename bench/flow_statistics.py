@@ -112,16 +112,7 @@ class Line:
 
 def run(seconds: float, versions: Iterable[str] = tuple(VERSIONS), entries: Sequence[int] = ENTRIES) -> list[Cost]:
     """Every line, ``seconds`` each, by turns."""
-    costs = []
-    for name in versions:
-        lines = [Line(name, count) for count in entries]
-        end, turns = time.perf_counter() + seconds * len(lines), 0
-        while time.perf_counter() < end or turns < 3:
-            for line in lines:
-                line.turn()
-            turns += 1
-        costs += [line.cost() for line in lines]
-    return costs
+    return [cost for name in versions for cost in report.by_turns([Line(name, count) for count in entries], seconds, 3)]
 
 
 def table(costs: Iterable[Cost]) -> Table:

@@ -6,10 +6,11 @@ import argparse
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +21,14 @@ VERSIONS = ("1.0", "1.3")
 DISTURBED = 0.2
 """CPUs that other programs may use before a line counts as disturbed."""
 Line = TypeVar("Line")
+Found_co = TypeVar("Found_co", covariant=True)
+
+
+class Turning(Protocol[Found_co]):
+    """A line that is measured a little at a time."""
+
+    def turn(self) -> None: ...
+    def cost(self) -> Found_co: ...
 
 
 def parser(
@@ -96,3 +105,13 @@ def write(file: Path, **everything: Any) -> None:
 def number(value: float | None, digits: int = 0) -> str:
     """With spaces between the thousands; nothing for None."""
     return "" if value is None else f"{value:,.{digits}f}".replace(",", " ")
+
+
+def by_turns(lines: Sequence[Turning[Line]], seconds: float, least: int) -> list[Line]:
+    """Every line, ``seconds`` each and ``least`` turns. They take turns, so that what disturbs the machine hits all."""
+    end, turns = time.perf_counter() + seconds * len(lines), 0
+    while time.perf_counter() < end or turns < least:
+        for line in lines:
+            line.turn()
+        turns += 1
+    return [line.cost() for line in lines]

@@ -116,17 +116,12 @@ class Line:
 def run(
     seconds: float, versions: Iterable[str] = tuple(VERSIONS), points: Sequence[tuple[int, int]] = POINTS
 ) -> list[Cost]:
-    """Every line, ``seconds`` each. The lines of a version take turns, so that what disturbs the machine hits all."""
-    costs = []
-    for name in versions:
-        lines = [Line(name, entries, slices) for entries, slices in points]
-        end, turns = time.perf_counter() + seconds * len(lines), 0
-        while time.perf_counter() < end or turns < 20:
-            for line in lines:
-                line.turn()
-            turns += 1
-        costs += [line.cost() for line in lines]
-    return costs
+    """Every line, ``seconds`` each; those of a version by turns."""
+    return [
+        cost
+        for name in versions
+        for cost in report.by_turns([Line(name, entries, slices) for entries, slices in points], seconds, 20)
+    ]
 
 
 def table(costs: Sequence[Cost]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,20 +35,43 @@ def test_only_a_machine_that_is_offline_skips(
         conftest._environment("faucet")
 
 
-@pytest.mark.parametrize("failures", [0, 1, 2])
-def test_a_registry_may_fail_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failures: int) -> None:
-    (tmp_path / "ryu.txt").write_text("one==1\n# then\ntwo==2\n")
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Packages that were installed, or not, of the lists in ``tmp_path``."""
     monkeypatch.setattr(environments, "LISTS", tmp_path)
     monkeypatch.setattr(environments, "PLACE", tmp_path / "place")
-    asked = []
+    found: list[str] = []
 
     def run(name: str, words: list[str]) -> None:
-        asked.append(words[-1])
+        found.append(words[-1])
         (tmp_path / "place" / name).mkdir(exist_ok=True)
-        if asked.count("one==1") <= failures and words[-1] == "one==1":
-            raise NotToBeHadError("no answer")
 
     monkeypatch.setattr(environments, "_run", run)
+    return found
+
+
+def and_then(monkeypatch: pytest.MonkeyPatch, happens: Callable[[str], None]) -> None:
+    """Have something more happen with each package."""
+    before = environments._run
+
+    def run(name: str, words: list[str]) -> None:
+        before(name, words)
+        happens(words[-1])
+
+    monkeypatch.setattr(environments, "_run", run)
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_registry_may_fail_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: list[str], failures: int
+) -> None:
+    (tmp_path / "ryu.txt").write_text("one==1\n# then\ntwo==2\n")
+
+    def fail(package: str) -> None:
+        if package == "one==1" and asked.count(package) <= failures:
+            raise NotToBeHadError("no answer")
+
+    and_then(monkeypatch, fail)
     if failures == 2:
         with pytest.raises(NotToBeHadError):
             environments.environment("ryu")
@@ -59,18 +83,11 @@ def test_a_registry_may_fail_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert not asked, "it is there"
 
 
-def test_it_is_made_once_when_two_ask_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_it_is_made_once_when_two_ask_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: list[str]
+) -> None:
     (tmp_path / "ryu.txt").write_text("one==1\n")
-    monkeypatch.setattr(environments, "LISTS", tmp_path)
-    monkeypatch.setattr(environments, "PLACE", tmp_path / "place")
-    asked = []
-
-    def run(name: str, words: list[str]) -> None:
-        asked.append(words[-1])
-        (tmp_path / "place" / name).mkdir(exist_ok=True)
-        time.sleep(0.1)  # long enough for the other one to ask
-
-    monkeypatch.setattr(environments, "_run", run)
+    and_then(monkeypatch, lambda package: time.sleep(0.1))  # long enough for the other one to ask
     with ThreadPoolExecutor(2) as pool:
         assert len(set(pool.map(environments.environment, ["ryu"] * 2))) == 1
     assert len(asked) == 2, "one environment, one list of packages"
