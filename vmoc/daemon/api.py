@@ -124,7 +124,7 @@ class Api:
     def start(self) -> None:
         """Listen and serve. Raises ``ListenError``, in the words of the other listeners."""
         # gRPC does not say why it cannot; whoever has the port is found out by trying.
-        southbound.bind(*self._wanted, "grpc.listen").close()
+        southbound.check_free(*self._wanted, "grpc.listen")
         self._server.start()
 
 

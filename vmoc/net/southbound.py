@@ -187,6 +187,15 @@ async def take_over(edge: Edge, connection: socket.socket, peer: str, native_vla
 
 def bind(address: str, port: int, key: str) -> socket.socket:
     """A listening, non-blocking socket; ``key`` is the configuration key to change. Raises ``ListenError``."""
+    return _bind(address, port, key, listen=True)
+
+
+def check_free(address: str, port: int, key: str) -> None:
+    """Raises ``ListenError`` if ``bind`` would. Takes no connection meanwhile, which it would have to break."""
+    _bind(address, port, key, listen=False).close()
+
+
+def _bind(address: str, port: int, key: str, listen: bool) -> socket.socket:
     where = format_peer((address, port))
     try:
         family, kind, protocol, _, name = socket.getaddrinfo(
@@ -198,7 +207,8 @@ def bind(address: str, port: int, key: str) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(name)
-        listening.listen(BACKLOG)
+        if listen:
+            listening.listen(BACKLOG)
         listening.setblocking(False)
     except OSError as exc:
         listening.close()

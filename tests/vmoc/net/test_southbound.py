@@ -13,7 +13,7 @@ import pytest
 from tests.vmoc.net.stage import Authority, Stage, play, stage, until
 from vmoc.events import Kind
 from vmoc.net import southbound
-from vmoc.net.southbound import ListenError, Listening, bind
+from vmoc.net.southbound import ListenError, Listening, bind, check_free
 from vmoc.net.tls import Identity, server_context
 
 
@@ -197,6 +197,14 @@ def test_a_port_in_use_by_nobody_we_can_see_is_said_so(monkeypatch: pytest.Monke
         pytest.raises(ListenError, match="in use by another process"),
     ):
         bind("127.0.0.1", taken.getsockname()[1], "openflow.listen")
+
+
+def test_asking_whether_a_port_is_free_takes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(socket.socket, "listen", lambda *_: pytest.fail("whoever connects now is cut off"))
+        check_free("127.0.0.1", 0, "grpc.listen")
+        with pytest.raises(ListenError, match=r"change grpc\.listen"):
+            check_free("127.0.0.1", taken.getsockname()[1], "grpc.listen")
 
 
 def test_an_address_that_is_not_ours_or_none_at_all() -> None:
