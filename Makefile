@@ -18,8 +18,8 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 AS_ROOT := $(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1
 # Tests at a time: many of them wait for processes and timers most of their time.
 JOBS   ?= 4
-# Real processes on a machine that others use: what failed is tried once more, and shown as a rerun.
-AGAIN  ?= --reruns 1 -r R
+# Real processes on a machine that others use: what failed is tried once more, and shown with its reason.
+AGAIN  ?= --reruns 1 --rerun-show-tracebacks
 # Extra arguments: make test PYTEST="-k framing", make run RUN="-c lab.yaml", make bench BENCH="--quick".
 PYTEST ?=
 RUN    ?=

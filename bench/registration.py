@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,17 +126,8 @@ def segments(*, present: bool = False) -> Iterator[Slice]:
             yield Slice(f"s-{number}-{vlan}", (Segment(vlan, controllers, attachments=(attachment,)),), manager="bench")
 
 
-def schedule(policy: int) -> None:
-    """Have the kernel treat this process, and those that it starts from now on, as real-time ones or as any other."""
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(ProcessLookupError):
-            os.sched_setscheduler(int(thread.name), policy, os.sched_param(int(policy != os.SCHED_OTHER)))
-
-
 def register(caller: Caller, slices: Sequence[Slice]) -> list[float]:
-    """Seconds of each batch. The client is never a real-time process: VMOC and the load go first."""
-    if os.sched_getscheduler(0) != os.SCHED_OTHER:
-        schedule(os.SCHED_OTHER)
+    """Seconds of each batch."""
     return [caller.batch(slices[start : start + BATCH]) for start in range(0, len(slices), BATCH)]
 
 
@@ -320,9 +310,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--workers", metavar="N", help="as of vmoc run (auto)")
     parser.add_argument("--folder", type=Path, help="where the state file goes (a disk, for honest figures)")
-    parser.add_argument(
-        "--real-time", action="store_true", help="VMOC and the load as real-time processes, on a busy machine (root)"
-    )
     options = parser.parse_args(arguments)
     if options.workers:
         os.environ["VMOC_WORKERS"] = options.workers
@@ -338,8 +325,6 @@ def main(arguments: list[str] | None = None) -> int:
         for name, part in parts.items():
             if options.only and name not in options.only:
                 continue
-            if options.real_time:
-                schedule(os.SCHED_RR)
             with tempfile.TemporaryDirectory(prefix="vmoc-bench-", dir=options.folder) as folder:
                 yield from part(Path(folder))
 

@@ -314,6 +314,7 @@ int main(int argc, char **argv)
     signal(SIGINT, on_signal);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     allow_many_files();
+    go_first();
     poller = epoll_create1(0);
     for (int i = 0; i < n_listeners; i++) {
         open_listener(listeners[i]);

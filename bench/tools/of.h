@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -165,6 +166,28 @@ static inline void allow_many_files(void)
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/*
+ * The tools stand for other machines: they wait for no processor, as far as the system lets them (root; a turn of
+ * 0.1 ms from Linux 6.12 on), at the same priority as VMOC's workers.
+ */
+static inline void go_first(void)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } turn = {.size = sizeof turn, .nice = -10, .runtime = 100000};
+    int group = open("/proc/self/autogroup", O_WRONLY);
+    if (group < 0 || write(group, "-10", 3) < 0 || syscall(SYS_sched_setattr, 0, &turn, 0)) {
+        turn.nice = 0;
+        syscall(SYS_sched_setattr, 0, &turn, 0);
+    }
+    if (group >= 0)
+        close(group);
 }
 
 static inline void run_on(int cpu)

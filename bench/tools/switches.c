@@ -780,6 +780,7 @@ int main(int argc, char **argv)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
     allow_many_files();
+    go_first();
     poller = epoll_create1(0);
     make_template();
     samples = malloc(MAX_SAMPLES * sizeof *samples);

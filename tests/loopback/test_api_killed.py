@@ -176,6 +176,17 @@ class Writer:
 
 
 def listed(address: str) -> dict[str, str]:
+    """Everything there is, once VMOC answers; the library may first try a connection to the one that was killed."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return _list(address)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                raise
+
+
+def _list(address: str) -> dict[str, str]:
     found: dict[str, str] = {}
     with connected(address) as stub:
         request = m.ListSlicesRequest(page_size=1000)

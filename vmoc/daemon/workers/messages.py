@@ -25,8 +25,8 @@ from vmoc.net.tls import Identity
 Key = tuple[int, int]
 PART: Final = 500
 """Slices in one message."""
-PIECE: Final = 8
-"""Slices that are read at a time: a fraction of a millisecond."""
+PIECE: Final = 2
+"""Slices that are read at a time, in as long as a few packets take."""
 
 
 class MessageError(VmocError):

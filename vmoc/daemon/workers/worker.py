@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from vmoc.daemon import journaling
 from vmoc.daemon.forwarding import Forwarder
-from vmoc.daemon.limits import raise_file_limit, tune_process
+from vmoc.daemon.limits import go_first, raise_file_limit, tune_process
 from vmoc.daemon.rack import Rack
 from vmoc.daemon.workers import messages as m
 from vmoc.daemon.workers.collecting import Collecting
@@ -399,6 +399,7 @@ def main(arguments: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise_file_limit()
+    go_first()
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
 
