@@ -44,6 +44,7 @@ class Keeper:
         self._command = command
         self._log = logs.get("daemon")
         self._supervisor: Supervisor | None = None
+        self._ending: Supervisor | None = None
         self._past_restarts = 0
 
     @property
@@ -70,10 +71,11 @@ class Keeper:
 
     async def stop(self) -> None:
         """End the child, if there is one."""
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            self._past_restarts += supervisor.restarts
-            await supervisor.stop()
+        if self._supervisor is not None:
+            self._past_restarts += self._supervisor.restarts
+            self._supervisor, self._ending = None, self._supervisor
+        if self._ending is not None:
+            await self._ending.stop()
 
     def _ready(self, endpoint: Endpoint) -> None:
         self._log.info("the default controller is running", controller=str(endpoint))

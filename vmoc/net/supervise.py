@@ -55,6 +55,7 @@ class Supervisor:
         self._log = log
         self._backoff_first = backoff_first
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self.restarts = 0
 
@@ -74,12 +75,15 @@ class Supervisor:
             self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def stop(self) -> None:
-        """End the child: SIGTERM to its group, SIGKILL after ``STOP`` seconds."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        """End the child: SIGTERM to its group, SIGKILL after ``STOP`` seconds.
+
+        If whoever waits is cancelled the child is ended all the same, and can be waited for by a further call.
+        """
+        if self._task is not None:
+            self._task.cancel()
+            self._task, self._ending = None, self._task
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
 
     async def _keep(self) -> None:
         backoff = self._backoff_first

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.vmoc.net.stage import play, until
 from vmoc.model import Endpoint
@@ -106,6 +109,26 @@ def test_overlong_lines_do_no_harm(loop_kind: str) -> None:
         watcher.supervisor.start()
         await until(lambda: "after" in watcher.lines, "the line after")
         await watcher.supervisor.stop()
+
+    play(loop_kind, scene)
+
+
+def test_whoever_is_cancelled_while_the_child_ends_is_cancelled_and_the_child_ends(loop_kind: str) -> None:
+    async def scene() -> None:
+        slow = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), exit())); "
+        watcher = Watcher(_python(slow + GOOD.format(port=4242, rest="time.sleep(60)")))
+        watcher.supervisor.start()
+        await until(lambda: watcher.ready, "the child")
+        pid = watcher.supervisor.pid
+        assert pid is not None
+        waiting = asyncio.create_task(watcher.supervisor.stop())
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert _alive(pid)
+        await watcher.supervisor.stop()
+        assert not _alive(pid)
 
     play(loop_kind, scene)
 
