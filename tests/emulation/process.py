@@ -62,6 +62,18 @@ def family(leader: int) -> list[int]:
     return sorted(found, key=lambda pid: pid != leader)
 
 
+def children(parent: int, naming: str = "") -> list[int]:
+    """Children of a process, zombies too; only those whose command line has ``naming`` in it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it is gone
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == parent and naming in (entry / "cmdline").read_text():
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
 def resident(pid: int) -> int:
     """Proportional resident bytes: what processes share counts once."""
     try:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.emulation import E, EmulatedController, EmulatedSwitch, VmocProcess, wait_until
 from tests.emulation import wire as of
+from tests.emulation.process import children
 from tests.loopback.scene import DEBUG, NO_RATES, presented, slice_of
 from vmoc.v1 import events_pb2, events_pb2_grpc, resources_pb2, slices_pb2, slices_pb2_grpc, switches_pb2
 from vmoc.v1 import switches_pb2_grpc as switches_grpc
@@ -54,14 +55,9 @@ class Floor:
 
     def workers(self) -> list[int]:
         """Process ids, by the number of the worker."""
-        found = []
-        for task in Path(f"/proc/{self.vmoc.pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                with contextlib.suppress(OSError):
-                    if b"vmoc.daemon.workers.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                        found.append(int(child))
+        found = children(self.vmoc.pid, "vmoc.daemon.workers.worker")
         self.known.update(found)
-        return sorted(found)
+        return found
 
     def served_by(self, pid: int) -> set[int]:
         """The switches whose connections a process holds."""

@@ -19,6 +19,7 @@ import grpc
 import pytest
 import yaml
 
+from tests.emulation.process import children
 from tests.emulation.waiting import wait_until
 from tests.vmoc.net.stage import Authority
 from vmoc.model import Origin, Segment, Slice
@@ -139,16 +140,9 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _children(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
 def _controllers(pid: int) -> list[int]:
     """The built-in default controller, which is a child as the workers are."""
-    return [one for one in _children(pid) if "learning_switch" in Path(f"/proc/{one}/cmdline").read_text()]
+    return children(pid, "learning_switch")
 
 
 def test_it_serves_says_so_and_drains(start: Start) -> None:
@@ -342,11 +336,11 @@ def test_the_default_controller_runs_while_needed_and_is_restarted(start: Start)
 def test_no_child_outlives_it(start: Start, number: int) -> None:
     run = start(slices=NEEDY, default_controller={"mode": "builtin"})
     run.wait_for("the default controller is running")
-    children = _children(run.process.pid)
-    assert len(children) == 1 + int(os.environ["VMOC_WORKERS"])
+    there = children(run.process.pid)
+    assert len(there) == 1 + int(os.environ["VMOC_WORKERS"])
     code = run.end(number)
     assert code == (0 if number == signal.SIGTERM else -number)
-    wait_until(lambda: not any(map(_alive, children)), "the default controller and the workers to end")
+    wait_until(lambda: not any(map(_alive, there)), "the default controller and the workers to end")
 
 
 def test_no_file_at_all_means_the_defaults(tmp_path: Path) -> None:
