@@ -122,7 +122,9 @@ def bare(folder: Path, variables: dict[str, Any], verb: str, sliver_id: str) -> 
 
 
 @contextmanager
-def service(folder: Path, ports: Sequence[int]) -> Iterator[tuple[VmocProcess, Slivers, dict[str, Any]]]:
+def service(
+    folder: Path, ports: Sequence[int], processor: dict[str, int]
+) -> Iterator[tuple[VmocProcess, Slivers, dict[str, Any]]]:
     """A VMOC with two loaded slices, one for slivers, and an Open vSwitch bridge for their cards; and its variables."""
     with PrivateOvs() as ovs:
         ovs.add_bridge("br-int", DPID, fail_mode="standalone")
@@ -131,6 +133,7 @@ def service(folder: Path, ports: Sequence[int]) -> Iterator[tuple[VmocProcess, S
             "playbooks": {"netns": "netns.yml"},
             "hosts": {"here": {"variables": variables}},
             "handlers": {"netns": {"timeouts": {"default": 300}}},
+            "processor": processor,
         }
         (folder / "handlers.yaml").write_text(yaml.safe_dump(handlers))
         configured = {"config": str(folder / "handlers.yaml")}
@@ -248,11 +251,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = report.parser(__doc__, seconds=10.0, runs=5)
     parser.add_argument("--workers", metavar="N", help="as of vmoc run (auto)")
     parser.add_argument("--rate", type=float, default=2000, help="packet-ins per second (2000)")
+    parser.add_argument("--cpu-weight", type=int, help="of all runs together, against 100 of anything else (VMOC's own)")
     parser.add_argument("--only", choices=["one", "many", "cancelled", "beside"], action="append", help="repeatable")
     options = parser.parse_args(arguments)
     if options.workers:
         os.environ["VMOC_WORKERS"] = options.workers
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    processor = {} if options.cpu_weight is None else {"cpu_weight": options.cpu_weight}
 
     def measure() -> Iterator[Figure]:
         tools.build()
@@ -261,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
             NetworkNamespace.create() as own,
             own.entered(),
             tools.Controllers(VLANS) as controllers,
-            service(folder := Path(name), controllers.ports) as (vmoc, slivers, variables),
+            service(folder := Path(name), controllers.ports, processor) as (vmoc, slivers, variables),
         ):
             parts: dict[str, Callable[[], Iterator[Figure]]] = {
                 "one": lambda: one_at_a_time(slivers, folder, variables, options.runs),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mininet_scenarios.processes import Process
+
+LATE = 2.0
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,20 @@ class KeptPing:
         return replies(self._process.output())
 
     def stop(self) -> Pinged:
-        """Stop and count. The request still under way counts for nothing."""
+        """Stop and count: every request until now, each with ``LATE`` seconds to be answered on a busy machine."""
+        end, (sent, seen) = time.monotonic() + LATE, self._look()
+        while len(seen) < sent and time.monotonic() < end and self._process.alive:
+            time.sleep(0.05)
+            seen = {number for number in self._look()[1] if number <= sent}
         self._process.stop()
-        seen = [int(n) for n in re.findall(r"bytes from .* icmp_seq=(\d+)", self._process.output())]
-        missed = [int(n) for n in re.findall(r"no answer yet for icmp_seq=(\d+)", self._process.output())]
-        return Pinged(self.source, self.target, max([*seen, *missed], default=0), len(set(seen)))
+        return Pinged(self.source, self.target, sent, len(seen))
+
+    def _look(self) -> tuple[int, set[int]]:
+        """The last request that has been answered or waited for, and those that were answered."""
+        output = self._process.output()
+        seen = {int(number) for number in re.findall(r"bytes from .* icmp_seq=(\d+)", output)}
+        missed = [int(number) for number in re.findall(r"no answer yet for icmp_seq=(\d+)", output)]
+        return max([*seen, *missed], default=0), seen
 
 
 def counted(outcomes: Sequence[Pinged]) -> tuple[int, int]:

@@ -18,8 +18,9 @@ PRIVILEGED = {"ovs": ("ovs-vswitchd", "ovsdb-server", "ovs-ofctl"), "mininet": (
 hypothesis.settings.register_profile("vmoc", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("vmoc")
 
-# Every ``vmoc run`` of a test is as on a machine of two cores: one for each would be eight on some.
-os.environ.setdefault("VMOC_WORKERS", "2")
+# Worker processes of every ``vmoc run`` that does not say so itself. Each costs half a second of CPU at its start; real
+# switches are on two of them.
+WORKERS = os.environ.get("VMOC_WORKERS")
 
 # Tests replace parts of what they test, so in this process the sources run; VMOC_PURE=0 has what is compiled run, where
 # it can. The programs tests start run in the form they have anywhere else.
@@ -38,6 +39,13 @@ def _why_not(mark: str) -> str | None:
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     absent = [program for program in PRIVILEGED[mark] if shutil.which(program, path=path) is None]
     return f"needs {', '.join(absent)}: run make test" if absent else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture starts something."""
+    switches = item.path.parent in (HERE / "ovs", HERE / "mininet", HERE / "compat")
+    os.environ["VMOC_WORKERS"] = WORKERS or ("2" if switches else "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """The fuzzer for a while, what it found before, and that it would find something.
 
-``FUZZ_SECONDS`` (45) and ``FUZZ_SEED`` (fixed, so that a run can be repeated) change how long and where it looks.
+``FUZZ_SECONDS`` (20) and ``FUZZ_SEED`` (fixed, so that a run can be repeated) change how long and where it looks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vmoc.mux.datapath import VirtualDatapath
 from vmoc.mux.north import NorthSession
 from vmoc.policy import flowmod, match, outputs
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "45"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 FOUND = Path(__file__).parent / "regressions"
 

@@ -14,7 +14,7 @@ import pytest
 from vmoc import native
 
 ROOT = Path(__file__).resolve().parents[2]
-EPISODES = 60
+EPISODES = 20
 WHICH = (
     "import json; from vmoc import native; import vmoc.mux.flows as flows, vmoc.openflow.framing as framing; "
     "print(json.dumps([native.form(), flows.__file__, framing.__file__]))"
