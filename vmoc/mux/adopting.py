@@ -22,13 +22,13 @@ from vmoc.mux.switch import Switch
 from vmoc.mux.tenancy import Tenancy
 from vmoc.registry import Snapshot
 
-PIECE: Final = 8
-"""(Switch, VLAN) pairs at a time: about a millisecond."""
-SHARE: Final = 4
+PIECE: Final = 2
+"""(Switch, VLAN) pairs at a time: a fraction of a millisecond."""
+SHARE: Final = 1
 """How many of them one switch gets before the next one has its turn."""
 SLICES: Final = 16
 """Slices looked at at a time."""
-PACE: Final = 0.002
+PACE: Final = 0.001
 """Seconds from one piece to the next, while everybody else is served in time."""
 LONGEST: Final = 0.05
 """Seconds at most, while others are not."""

@@ -77,7 +77,7 @@ def test_turns_that_come_late_are_followed_by_longer_pauses() -> None:
         return again - book.now
 
     assert pause(0.0) == pytest.approx(PACE)
-    assert pause(0.004) == pytest.approx(0.009)
+    assert pause(0.004) == pytest.approx(PACE / 2 + 0.008)
     assert pause(5.0) == pytest.approx(LONGEST), "and yet it goes on"
     pauses = [pause(0.0) for _ in range(6)]
     assert pauses == sorted(pauses, reverse=True) and pauses[-1] == pytest.approx(PACE)
