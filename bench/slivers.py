@@ -251,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = report.parser(__doc__, seconds=10.0, runs=5)
     parser.add_argument("--workers", metavar="N", help="as of vmoc run (auto)")
     parser.add_argument("--rate", type=float, default=2000, help="packet-ins per second (2000)")
-    parser.add_argument("--cpu-weight", type=int, help="of all runs together, against 100 of anything else (VMOC's own)")
+    parser.add_argument("--cpu-weight", type=int, help="of all runs together, of 100 (as VMOC)")
     parser.add_argument("--only", choices=["one", "many", "cancelled", "beside"], action="append", help="repeatable")
     options = parser.parse_args(arguments)
     if options.workers:

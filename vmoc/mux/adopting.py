@@ -24,6 +24,8 @@ from vmoc.registry import Snapshot
 
 PIECE: Final = 2
 """(Switch, VLAN) pairs at a time: a fraction of a millisecond."""
+LEAVING: Final = 4
+"""The same while somebody leaves: rights that were taken away should not outlast that by much."""
 SHARE: Final = 1
 """How many of them one switch gets before the next one has its turn."""
 SLICES: Final = 16
@@ -119,7 +121,7 @@ class Adopting:
 
     def _next_pairs(self) -> Iterator[tuple[Switch, list[int]]]:
         """Switch after switch, and of each some VLANs."""
-        left = PIECE
+        left = LEAVING if self._urgent else PIECE
         for queue in (self._urgent, self._todo):
             while queue and left:
                 key = next(iter(queue))
