@@ -116,7 +116,9 @@ def neighbour(plt: Any, known: figures.All) -> Any:
         heights = [line.p99_us for line in mine.values()]
         axes.bar(places, heights, 0.7 / len(versions), color=COLOURS[version], label=f"OpenFlow {version}, p99")
         axes.plot(places, [line.p50_us for line in mine.values()], "k_", label="p50" if not number else None)
-        axes.axhline(SLOWER * mine["alone"].p99_us, color=COLOURS[version], linestyle=":", linewidth=1)
+        axes.plot(
+            places, [SLOWER * line.alone_p99_us for line in mine.values()], ":", color=COLOURS[version], linewidth=1
+        )
     axes.set_xticks(range(len(kinds)), kinds)
     _finish(axes, "what the loud slice sends; dotted: three times the p99 alone", "latency, us", logarithmic=False)
     return figure

@@ -204,6 +204,7 @@ def test_a_change_has_reached_every_worker_when_the_call_returns(make: Make) -> 
     for dpid in DPIDS:
         third.wait_up(presented(103, dpid))
     assert before == [floor.at(dpid) for dpid in DPIDS]
+    floor.vmoc.wait_log("slice=carol kind=slice-added")
     for name in ("bob", "carol"):
         told = [line for line in floor.vmoc.log().splitlines() if "slice-added" in line and f"slice={name}" in line]
         assert len(told) == 1, told
