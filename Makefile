@@ -82,7 +82,7 @@ format: $(READY) ## let ruff format and repair what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY) proto native ## throughput, latency, CPU, memory, fairness, growth: tables, JSON, plots (25 minutes)
+bench: $(READY) proto native ## throughput, latency, CPU, memory, fairness, growth: tables, JSON, plots (half an hour)
 	$(BIN)/python -m bench.suite $(BENCH)
 
 soak: $(READY) proto native ## half an hour of everything at once: no leak, no lost answer; SOAK="--seconds 600"

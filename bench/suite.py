@@ -1,6 +1,6 @@
 """``python -m bench.suite``: every benchmark, one after the other; figures as JSON in a folder, and plots of them.
 
-Each part is a command of its own that ends within three minutes and writes
+Each part is a command of its own that ends within five minutes and writes
 ``FOLDER/PART.json``; a part that is there already is measured anew. What is in
 the folder in the end is drawn. Needs a C compiler and no root.
 """
