@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -57,3 +57,22 @@ def test_what_cannot_be_measured_is_a_sentence_and_no_file(tmp_path: Path, capsy
     assert report.measured(measure, table, tmp_path / "figures.json") is None
     assert "There is no rum." in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_fairness_is_judged_by_medians_of_turns_alone_and_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = {"alone": iter([100.0, 900.0, 200.0]), "flow-mods": iter([5000.0, 400.0, 600.0])}
+    order = []
+
+    def turn(version: str, kind: str, seconds: float, *, unlimited: bool = False) -> fairness.Turn:
+        order.append(kind)
+        p99 = next(turns[kind])
+        return fairness.Turn(p99 / 2, p99, 1e6 / p99, 0, 0, 0.0)
+
+    monkeypatch.setattr(fairness, "turn", turn)
+    line = fairness.measure("1.3", "flow-mods", 1.0, 3)
+    assert order == ["alone", "flow-mods"] * 3
+    assert (line.p99_us, line.alone_p99_us) == (600.0, 200.0)
+    assert not line.held, "a third of the answers"
+    assert replace(line, per_second=line.alone_per_second).held
+    assert not replace(line, per_second=line.alone_per_second, p99_us=601.0).held
+    assert not replace(line, per_second=line.alone_per_second, lost=1).held

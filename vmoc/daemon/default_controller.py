@@ -41,41 +41,32 @@ class Keeper:
 
     def __init__(self, use: Callable[[Endpoint | None], None], command: Sequence[str] = COMMAND) -> None:
         self._use = use
-        self._command = command
         self._log = logs.get("daemon")
-        self._supervisor: Supervisor | None = None
-        self._ending: Supervisor | None = None
-        self._past_restarts = 0
+        self._supervisor = Supervisor(
+            command, ready=self._ready, gone=self._gone, log=logs.get("default_controller").info
+        )
 
     @property
     def restarts(self) -> int:
         """How often the child ended unasked."""
-        return self._past_restarts + (self._supervisor.restarts if self._supervisor is not None else 0)
+        return self._supervisor.restarts
 
     @property
     def pid(self) -> int | None:
         """The child's process id while it runs."""
-        return self._supervisor.pid if self._supervisor is not None else None
+        return self._supervisor.pid
 
     async def arrange(self, wanted: DefaultController, needed: bool) -> None:
         """Make it so: the built-in one while it is needed, the configured one, or none."""
         if wanted.mode == "builtin" and needed:
-            if self._supervisor is None:
-                self._supervisor = Supervisor(
-                    self._command, ready=self._ready, gone=self._gone, log=logs.get("default_controller").info
-                )
-                self._supervisor.start()
+            self._supervisor.start()
             return
         await self.stop()
         self._use(wanted.url)
 
     async def stop(self) -> None:
         """End the child, if there is one."""
-        if self._supervisor is not None:
-            self._past_restarts += self._supervisor.restarts
-            self._supervisor, self._ending = None, self._supervisor
-        if self._ending is not None:
-            await self._ending.stop()
+        await self._supervisor.stop()
 
     def _ready(self, endpoint: Endpoint) -> None:
         self._log.info("the default controller is running", controller=str(endpoint))

@@ -20,8 +20,9 @@ GC_THRESHOLDS: Final = (5_000, 5, 200)
 SWITCH_INTERVAL: Final = 0.0002
 """Seconds that packets wait at most for another thread to let go of the interpreter (Python's default: 5 ms)."""
 NICE: Final = 10
+"""How much later than the rest of the process: what floods a worker leaves a tenth of its CPU."""
 FIRST: Final = -10
-"""The priority that Open vSwitch gives its own daemon; what floods a worker leaves everybody else a tenth of a CPU."""
+"""The priority that Open vSwitch gives its own daemon."""
 TURN: Final = 100_000
 """Nanoseconds; the least that Linux takes."""
 SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274}
@@ -39,7 +40,7 @@ def raise_file_limit() -> None:
 def yield_to_workers() -> None:
     """Have this thread, and what it starts from now on, leave the CPU to processes that forward."""
     with contextlib.suppress(OSError):  # not allowed, or a system that has it by process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICE)
 
 
 def go_first() -> None:

@@ -24,7 +24,7 @@ from vmoc.registry import Snapshot
 
 PIECE: Final = 2
 """(Switch, VLAN) pairs at a time: a fraction of a millisecond."""
-LEAVING: Final = 4
+LEAVING: Final = 8
 """The same while somebody leaves: rights that were taken away should not outlast that by much."""
 SHARE: Final = 1
 """How many of them one switch gets before the next one has its turn."""

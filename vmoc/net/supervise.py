@@ -55,7 +55,7 @@ class Supervisor:
         self._log = log
         self._backoff_first = backoff_first
         self._task: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._process: asyncio.subprocess.Process | None = None
         self.restarts = 0
 
@@ -72,7 +72,7 @@ class Supervisor:
     def start(self) -> None:
         """Want the child; does nothing when it is wanted already."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._keep())
+            self._task = asyncio.get_running_loop().create_task(self._keep(frozenset(self._ending)))
 
     async def stop(self) -> None:
         """End the child: SIGTERM to its group, SIGKILL after ``STOP`` seconds.
@@ -81,11 +81,15 @@ class Supervisor:
         """
         if self._task is not None:
             self._task.cancel()
-            self._task, self._ending = None, self._task
-        if self._ending is not None:
-            await asyncio.wait([self._ending])
+            self._ending.add(self._task)
+            self._task.add_done_callback(self._ending.discard)
+            self._task = None
+        if self._ending:
+            await asyncio.wait(self._ending)
 
-    async def _keep(self) -> None:
+    async def _keep(self, before: frozenset[asyncio.Task[None]]) -> None:
+        if before:
+            await asyncio.wait(before)  # there is one place for the process
         backoff = self._backoff_first
         while True:
             began = monotonic()

@@ -11,9 +11,8 @@ import pytest
 
 LOOK = """
 import os, pathlib
-from vmoc.daemon.limits import go_first
-{before}
-go_first()
+from vmoc.daemon.limits import go_first, yield_to_workers
+{does}
 print(os.getpriority(os.PRIO_PROCESS, 0))
 for name in ("autogroup", "sched"):
     file = pathlib.Path("/proc/self", name)
@@ -21,9 +20,9 @@ for name in ("autogroup", "sched"):
 """
 
 
-def looked(before: str = "") -> str:
+def looked(does: str = "go_first()") -> str:
     done = subprocess.run(
-        [sys.executable, "-c", LOOK.format(before=before)],
+        [sys.executable, "-c", LOOK.format(does=does)],
         capture_output=True,
         text=True,
         timeout=30,
@@ -44,8 +43,21 @@ def test_root_gets_a_priority_within_its_session_and_among_sessions() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
 def test_others_go_on_as_they_are() -> None:
-    said = looked("os.setuid(65534)")
-    assert said.startswith("0\n")
+    said = looked("os.setuid(65534); go_first()")
+    assert said.startswith(f"{os.getpriority(os.PRIO_PROCESS, 0)}\n")
+
+
+def test_what_makes_way_is_ten_below_the_process_it_is_of() -> None:
+    """Here before the process itself says its own."""
+    in_a_thread = """os.nice(3); import threading
+def way():
+    yield_to_workers()
+    print(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+one = threading.Thread(target=way)
+one.start()
+one.join()"""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    assert looked(in_a_thread).startswith(f"{before + 13}\n{before + 3}\n")
 
 
 def test_everybody_gets_short_turns() -> None:

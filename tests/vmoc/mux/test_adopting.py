@@ -10,7 +10,7 @@ from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, V10, V13, Playbook, 
 from vmoc.events import Kind
 from vmoc.model import Slice
 from vmoc.mux import adopting
-from vmoc.mux.adopting import LONGEST, PACE, PIECE, SHARE
+from vmoc.mux.adopting import LEAVING, LONGEST, PACE, PIECE, SHARE, SLICES
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])
 MANY = tuple(piece(f"s{vlan}", vlan, (1,), controllers=("many",), dpid=None) for vlan in range(1000, 1100))
@@ -109,6 +109,24 @@ def test_who_leaves_goes_before_those_who_come(version: int) -> None:
     assert [e for e in book.ends.values() if getattr(e, "endpoint", None) and e.endpoint.host == "alice"] == []
     book.advance(1)
     assert switch.flows(100) == []
+
+
+@BOTH
+def test_whoever_makes_every_turn_late_keeps_rights_for_few_turns(version: int) -> None:
+    book, _ = scene(version)
+    give(book, *FOUR, *MANY)
+    book.advance(2)
+    give(book, *FOUR)
+    turns = 1
+    while book.mux.behind:
+        due = book.mux.next_deadline()
+        assert due is not None
+        book.now = due + 5.0
+        book.mux.wake(book.now)
+        book.settle()
+        turns += 1
+    assert here(book) == {one.id for one in FOUR}
+    assert turns <= len(MANY) / SLICES + len(MANY) / LEAVING + 2
 
 
 @BOTH

@@ -127,8 +127,13 @@ def test_whoever_is_cancelled_while_the_child_ends_is_cancelled_and_the_child_en
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert _alive(pid)
+        watcher.supervisor.start()  # wanted again before it has ended: its successor waits
         await watcher.supervisor.stop()
         assert not _alive(pid)
+        watcher.supervisor.start()
+        await until(lambda: len(watcher.ready) == 2, "the next child")
+        await watcher.supervisor.stop()
+        assert not watcher.gone
 
     play(loop_kind, scene)
 
