@@ -153,8 +153,10 @@ class Lab:
         """Frames broadcast into ``source`` come out nowhere; ``fence`` is a (VLAN, port) that does pass to ``targets``.
 
         What was sent before the fence would have come out before it: one switch
-        and one control connection keep the order.
+        and one control connection keep the order. Flows that are gone are gone
+        from what the switch remembers of them, too, before anything is sent.
         """
+        self.ovs.appctl("revalidator/wait")
         mark, data = self.marked(vlan, source)
         wires = [self.wire(target) for target in targets]
         for _ in range(3):
