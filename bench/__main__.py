@@ -74,15 +74,17 @@ def main() -> int:
             markup=False,
         )
 
+    one_cpu = min(os.sched_getaffinity(0))
     try:
         tools.build()
         patience = load.Patience(plan.patience)
         for version in plan.versions:
-            for count in (1, 16):
-                done(patience.best(partial(load.direct, plan, version, count)))
+            for count, mode in CASES:
+                done(patience.best(partial(load.direct, plan, version, count, mode)))
+            done(patience.best(partial(load.direct, plan, version, 1, "latency", one_cpu)))
             for workers in plan.workers:
                 load.through(plan, version, None, workers, CASES, patience, done)
-                load.through(plan, version, min(os.sched_getaffinity(0)), workers, [(1, "latency")], patience, done)
+                load.through(plan, version, one_cpu, workers, [(1, "latency")], patience, done)
     except tools.ToolError as error:
         console.print(str(error), markup=False)
         return 1

@@ -131,21 +131,32 @@ class Patience:
         return best
 
 
-def direct(plan: Plan, version: str, count: int) -> Result:
+def direct(plan: Plan, version: str, count: int, mode: str, cpu: int | None = None) -> Result:
     """The tools against each other, without VMOC: what they could do."""
-    with tools.Controllers([",".join(VLANS)]) as controllers:
+    with tools.Controllers([",".join(VLANS)], cpu=cpu) as controllers:
         report = tools.switches(
             controllers.ports[0],
             version=version,
             count=count,
+            mode=mode,
             window=plan.window,
             hosts=plan.hosts,
             seconds=plan.direct_seconds,
             runs=1,
             warm_up=0.2,
             load=[controllers.pid],
+            cpu=cpu,
         )
-    return _result("tools alone", "any CPU", report, controllers.counters["foreign"])
+    title = f"tools alone, {_outstanding(plan, mode)}"
+    return _result(title, _placement(cpu), report, controllers.counters["foreign"])
+
+
+def _outstanding(plan: Plan, mode: str) -> str:
+    return f"{1 if mode == 'latency' else plan.window} outstanding"
+
+
+def _placement(cpu: int | None) -> str:
+    return "any CPU" if cpu is None else "all on one CPU"
 
 
 def through(
@@ -158,7 +169,6 @@ def through(
     done: Callable[[Result], None],
 ) -> None:
     """The cases (switches, mode) one after the other through one VMOC; ``cpu`` puts every process on that CPU."""
-    placement = "any CPU" if cpu is None else "all on one CPU"
     state: dict[str, Any] = {} if plan.journal else {"state": {"path": ":memory:"}}
     with (
         tools.Controllers(VLANS, cpu=cpu) as controllers,
@@ -184,8 +194,7 @@ def through(
                 load=[controllers.pid],
                 cpu=cpu,
             )
-            title = "1 outstanding" if mode == "latency" else f"{plan.window} outstanding"
-            return _result(title, placement, report, 0, workers=workers)
+            return _result(_outstanding(plan, mode), _placement(cpu), report, 0, workers=workers)
 
         for count, mode in cases:
             done(patience.best(partial(measure, count, mode)))

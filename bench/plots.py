@@ -1,8 +1,9 @@
 """``python -m bench.plots``: the figures of a folder, drawn as SVG files.
 
 growth.svg: round trips a second with ever more switches, virtual datapaths and
-slices, beside FlowVisor's. cost.svg: CPU per message with ever more flows and
-slices. neighbour.svg: a quiet slice's latency beside a loud one.
+slices, beside FlowVisor's, and the tools' own over as many connections.
+cost.svg: CPU per message with ever more flows and slices. neighbour.svg: a
+quiet slice's latency beside a loud one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import figures, flowvisor
+from bench import figures, flowvisor, spread
 
 COLOURS: Final = {"1.0": "#1f5f99", "1.3": "#c2571a", "FlowVisor": "#777777"}
 SLOWER: Final = 3.0
@@ -80,6 +81,8 @@ def growth(plt: Any, known: figures.All) -> Any:
     _theirs(panels[0], flowvisor.SWITCHES)
     _curves(panels[1], [line for line in lines if line.title == "VLANs, flow-mods"], "datapaths", "per_second")
     _theirs(panels[1], flowvisor.DATAPATHS)
+    alone = [line for line in lines if line.title == spread.ALONE]
+    _curves(panels[1], alone, "switches", "per_second", "{}, tools alone, 1 outstanding each", linestyle=":")
     _curves(panels[2], [line for line in lines if line.title == "slices, flow-mods"], "slices", "per_second")
     _theirs(panels[2], flowvisor.SLICES)
     for axes, what in zip(panels, ("switches", "virtual datapaths, 16 switches", "slices, 16 switches"), strict=True):

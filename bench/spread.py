@@ -5,6 +5,9 @@ switches; over 2 to 250 VLANs on 16 switches, which makes up to 4000 virtual
 datapaths; over 1 to 100 slices with a controller each; tagged and transparent.
 A storm is 64 switches that connect at once, with 60 slices on each of them:
 how long until every slice of every switch answers. What is flat should be.
+
+*tools alone* is without VMOC, one message at a time on each of so many
+connections: what the tools and the kernel can do where nothing comes in chunks.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from bench.scene import a_slice, running
 from tests.emulation.process import family
 
 FIRST_VLAN: Final = 101
+ALONE: Final = "tools alone"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Case:
     answer: str = "fm"
     presentation: str = "tagged"
     storm: bool = False
+    alone: bool = False
 
 
 CASES: Final = (
@@ -45,12 +50,13 @@ CASES: Final = (
     *(Case("VLANs, flow-mods", 16, vlans, 1) for vlans in (2, 7, 62, 250)),
     *(Case("slices, flow-mods", 16, slices, slices) for slices in (1, 10, 100)),
     Case("storm", 64, 60, 60, storm=True),
+    *(Case(ALONE, count, 1, alone=True) for count in (16, 160, 1600, 4000)),
 )
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table; CPU and memory are VMOC's. ``ready`` is how long all of it took to answer, in seconds."""
+    """One line of the table. CPU and memory are VMOC's; ``ready``: seconds until everybody had an answer through it."""
 
     version: str
     title: str
@@ -62,9 +68,9 @@ class Line:
     per_second: float
     p50_us: float
     p99_us: float
-    cpu_us: float
-    resident_mb: float
-    ready: float
+    cpu_us: float | None
+    resident_mb: float | None
+    ready: float | None
     lost: int
     cross: int
     other_cpu: float | None
@@ -87,6 +93,30 @@ def slices(case: Case, ports: Sequence[int]) -> list[dict[str, Any]]:
 
 def measure(case: Case, version: str, seconds: float, runs: int) -> Line:
     """One line. Raises ``ToolError``."""
+    return alone(case, version, seconds, runs) if case.alone else through(case, version, seconds, runs)
+
+
+def alone(case: Case, version: str, seconds: float, runs: int) -> Line:
+    """Each connection of a switch leads to the controller, and one packet-in is outstanding on each."""
+    with tools.Controllers([str(FIRST_VLAN)], answer=case.answer) as controllers:
+        report = tools.switches(
+            controllers.ports[0],
+            version=version,
+            count=case.switches,
+            vlans=str(FIRST_VLAN),
+            seconds=seconds,
+            runs=runs,
+            warm_up=0.5,
+            load=[controllers.pid],
+            answer=case.answer,
+            window=1,
+            hosts=1024,
+        )
+    return _line(case, version, report, controllers.counters["foreign"])
+
+
+def through(case: Case, version: str, seconds: float, runs: int) -> Line:
+    """Through VMOC."""
     shares = [",".join(map(str, vlans)) for vlans in share(case.vlans, case.slices)]
     expected = shares if case.presentation == "tagged" else [""] * len(shares)  # a transparent slice sees no VLAN
     with (
@@ -112,6 +142,10 @@ def measure(case: Case, version: str, seconds: float, runs: int) -> Line:
             **options,
         )
         ready = time.monotonic() - begun - warm_up - runs * seconds
+    return _line(case, version, report, controllers.counters["foreign"], round(ready, 1))
+
+
+def _line(case: Case, version: str, report: dict[str, Any], foreign: int, ready: float | None = None) -> Line:
     if report["silent"]:
         raise tools.ToolError(f"{report['silent']} VLANs never answered ({case.title}).")
     found = report["runs"]
@@ -130,11 +164,11 @@ def measure(case: Case, version: str, seconds: float, runs: int) -> Line:
         median("per_second"),
         median("p50_us"),
         median("p99_us"),
-        median("cpu_us_per_answer"),
-        max(run["resident_mb"] for run in found),
-        round(ready, 1),
+        None if ready is None else median("cpu_us_per_answer"),
+        None if ready is None else max(run["resident_mb"] for run in found),
+        ready,
         sum(run["lost"] for run in found),
-        sum(run["cross"] for run in found) + report["early_cross"] + controllers.counters["foreign"],
+        sum(run["cross"] for run in found) + report["early_cross"] + foreign,
         max(run["other_cpu"] for run in found),
     )
 
@@ -154,9 +188,9 @@ def table(lines: Sequence[Line]) -> Table:
             line.version,
             line.title,
             *map(report.number, figures),
-            f"{line.cpu_us:.1f}",
-            f"{line.resident_mb:.0f}",
-            f"{line.ready:.1f}",
+            report.number(line.cpu_us, 1),
+            report.number(line.resident_mb),
+            report.number(line.ready, 1),
             str(line.lost),
             str(line.cross),
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import tools
+from bench import spread, tools
 from tests.emulation import Connection, EmulatedController, free_port
 from tests.emulation import wire as of
 
@@ -37,6 +37,13 @@ def test_directly_every_packet_in_is_answered(version: str, mode: str, answer: s
         assert 0 < run["p50_us"] <= run["p99_us"] <= run["max_us"]
     assert controllers.counters["foreign"] == 0
     assert controllers.counters["packet_ins"] >= sum(run["answers"] for run in report["runs"])
+
+
+@VERSIONS
+def test_the_ceiling_of_many_connections(version: str) -> None:
+    line = spread.measure(spread.Case(spread.ALONE, 40, 1, alone=True), version, 0.2, 1)
+    assert line.per_second > 1000 and (line.lost, line.cross) == (0, 0)
+    assert (line.cpu_us, line.resident_mb, line.ready) == (None, None, None), "there is no VMOC"
 
 
 def test_controllers_count_foreign_packet_ins() -> None:
