@@ -1,19 +1,23 @@
 """``python -m bench.registration``: what an aggregate manager gets of a running VMOC, through gRPC from outside.
 
 26 000 VLAN segments registered in batches while a two-slice packet-in load runs, and what that does to the load; one
-registration at a time; a start with all of it stored; listing it; and 4 000 controller connections at once. The
-switches of the 26 000 are either not there yet, or all there and carry the load themselves (``present``).
+registration at a time; a start with all of it stored; listing it; 4 000 controller connections at once; and one
+registration at a time while switches send all they can. The switches of the 26 000 are either not there yet, or all
+there and carry the load themselves (``present``).
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,7 @@ from vmoc.v1 import resources_pb2, server_pb2, server_pb2_grpc, slices_pb2, slic
 SWITCHES, PER_SWITCH, BATCH = 18, 1444, 1000
 RATE = 2000
 CONNECTIONS = 4000
+FLOODING = 16
 LOAD_DPID = 1
 FIRST_VLAN = 200
 FIRST_DPID = 0x1000
@@ -277,6 +282,46 @@ def connected(folder: Path) -> Iterator[Figure]:
     yield Figure("memory with all of them, packet-ins flowing", peak / 1e6, "MB", most=400)
 
 
+def flooded(folder: Path, seconds: float) -> Iterator[Figure]:
+    """One at a time while packets take all the CPU there is: whoever floods must be possible to switch off."""
+    dpids = range(LOAD_DPID, LOAD_DPID + FLOODING)
+    with (
+        tools.Controllers(VLANS) as controllers,
+        running(two_slices(controllers.ports, dpids), "1.3", folder=folder) as vmoc,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        caller = Caller(vmoc)
+        caller.wait_ready()
+        asked = itertools.count()
+
+        def register_one() -> float:
+            number = next(asked)
+            segment = Segment(4000, (Endpoint("tcp", "192.0.2.1", 6653),), attachments=(Attachment(0x9000 + number),))
+            begun = time.perf_counter()
+            caller.one(Slice(f"one-{number}", (segment,), manager="bench"))
+            return time.perf_counter() - begun
+
+        quiet = sorted(register_one() for _ in range(100))
+        flood = pool.submit(
+            tools.switches, vmoc.port, version="1.3", count=FLOODING, seconds=seconds, runs=1, load=[controllers.pid]
+        )
+        time.sleep(1.5)  # they connect, and warm up
+        busy = []
+        while not flood.done():
+            busy.append(register_one())
+        trips = flood.result()["runs"][0]
+        caller.close()
+    if trips["cross"]:
+        raise tools.ToolError("packet-ins or answers crossed VLANs: isolation is broken.")
+    yield Figure("RegisterSlice, nothing else going on: median", 1e3 * statistics.median(quiet), "ms")
+    yield Figure("the same: slowest", 1e3 * quiet[-1], "ms")
+    yield Figure(
+        f"RegisterSlice while {FLOODING} switches send all they can: median", 1e3 * statistics.median(busy), "ms"
+    )
+    yield Figure("the same: slowest", 1e3 * max(busy[:-1] or busy), "ms", most=500)  # the last may be after the flood
+    yield Figure("round trips meanwhile", trips["per_second"], "/s")
+
+
 def _established(port: int) -> int:
     """TCP connections of this machine to that port; the kernel's table names both ends."""
     wanted = f":{port:04X}"
@@ -306,7 +351,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=RATE, help=f"packet-ins per second ({RATE})")
     parser.add_argument("--singles", type=int, default=1000, help="registrations one at a time (1000)")
     parser.add_argument(
-        "--only", choices=["loaded", "present", "stored", "connected"], action="append", help="repeatable"
+        "--only", choices=["loaded", "present", "stored", "connected", "flooded"], action="append", help="repeatable"
     )
     parser.add_argument("--workers", metavar="N", help="as of vmoc run (auto)")
     parser.add_argument("--folder", type=Path, help="where the state file goes (a disk, for honest figures)")
@@ -318,6 +363,7 @@ def main(arguments: list[str] | None = None) -> int:
         "present": lambda folder: loaded(folder, 2 * options.seconds, options.rate, present=True),
         "stored": lambda folder: stored(folder, options.singles),
         "connected": connected,
+        "flooded": lambda folder: flooded(folder, options.seconds),
     }
 
     def measure() -> Iterator[Figure]:
