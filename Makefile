@@ -36,9 +36,6 @@ PROTOS  := $(shell find proto -name '*.proto')
 PROTO   := build/.proto
 FAST    := not ovs and not mininet
 ROOT    := ovs or mininet
-# Their folders, and files that say so, unless PYTEST names some: to collect all the others takes each job four seconds.
-MARKED   = tests/ovs tests/mininet $$(grep -rlE 'mark\.(ovs|mininet)' --include='test_*.py' tests | grep -vE '^tests/(ovs|mininet)/')
-ROOTED   = $(if $(findstring tests/,$(PYTEST)),,$(MARKED))
 # What judges the hot modules by what goes in and comes out: in the form the service has here, and as sources by `coverage`.
 HOT     := $(addprefix tests/,golden vectors property fuzz $(addprefix vmoc/,openflow policy mux))
 FORM     = $$($(BIN)/vmoc --version | grep -q '(compiled)' && echo 0 || echo 1)
@@ -72,7 +69,7 @@ test-unit: $(READY) proto native ## every test that needs no root
 	VMOC_PURE=1 $(BIN)/python -m pytest $(AGAIN) -m '$(FAST) and interpreted' $(HOT) $(PICKED)
 
 test-ovs: $(READY) proto native switch-tools machine-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
-	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(AGAIN) -p no:cacheprovider -m '$(ROOT)' $(ROOTED) $(PYTEST)
+	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(AGAIN) -p no:cacheprovider -m '$(ROOT)' $(PYTEST)
 
 coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
 	$(BIN)/python scripts/coverage

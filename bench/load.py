@@ -133,22 +133,19 @@ class Patience:
 
 def direct(plan: Plan, version: str, count: int, mode: str, cpu: int | None = None) -> Result:
     """The tools against each other, without VMOC: what they could do."""
-    with tools.Controllers([",".join(VLANS)], cpu=cpu) as controllers:
-        report = tools.switches(
-            controllers.ports[0],
-            version=version,
-            count=count,
-            mode=mode,
-            window=plan.window,
-            hosts=plan.hosts,
-            seconds=plan.direct_seconds,
-            runs=1,
-            warm_up=0.2,
-            load=[controllers.pid],
-            cpu=cpu,
-        )
-    title = f"tools alone, {_outstanding(plan, mode)}"
-    return _result(title, _placement(cpu), report, controllers.counters["foreign"])
+    report, foreign = tools.alone(
+        VLANS,
+        version=version,
+        count=count,
+        mode=mode,
+        window=plan.window,
+        hosts=plan.hosts,
+        seconds=plan.direct_seconds,
+        runs=1,
+        warm_up=0.2,
+        cpu=cpu,
+    )
+    return _result(f"tools alone, {_outstanding(plan, mode)}", _placement(cpu), report, foreign)
 
 
 def _outstanding(plan: Plan, mode: str) -> str:

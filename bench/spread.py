@@ -98,21 +98,10 @@ def measure(case: Case, version: str, seconds: float, runs: int) -> Line:
 
 def alone(case: Case, version: str, seconds: float, runs: int) -> Line:
     """Each connection of a switch leads to the controller, and one packet-in is outstanding on each."""
-    with tools.Controllers([str(FIRST_VLAN)], answer=case.answer) as controllers:
-        report = tools.switches(
-            controllers.ports[0],
-            version=version,
-            count=case.switches,
-            vlans=str(FIRST_VLAN),
-            seconds=seconds,
-            runs=runs,
-            warm_up=0.5,
-            load=[controllers.pid],
-            answer=case.answer,
-            window=1,
-            hosts=1024,
-        )
-    return _line(case, version, report, controllers.counters["foreign"])
+    report, foreign = tools.alone(
+        [str(FIRST_VLAN)], version=version, count=case.switches, window=1, seconds=seconds, runs=runs, warm_up=0.5
+    )
+    return _line(case, version, report, foreign)
 
 
 def through(case: Case, version: str, seconds: float, runs: int) -> Line:
@@ -164,8 +153,8 @@ def _line(case: Case, version: str, report: dict[str, Any], foreign: int, ready:
         median("per_second"),
         median("p50_us"),
         median("p99_us"),
-        None if ready is None else median("cpu_us_per_answer"),
-        None if ready is None else max(run["resident_mb"] for run in found),
+        None if case.alone else median("cpu_us_per_answer"),
+        None if case.alone else max(run["resident_mb"] for run in found),
         ready,
         sum(run["lost"] for run in found),
         sum(run["cross"] for run in found) + report["early_cross"] + foreign,

@@ -134,3 +134,16 @@ def switches(
         raise ToolError(f"The load switches failed: {done.stderr.strip() or f'exit status {done.returncode}'}")
     report: dict[str, Any] = json.loads(done.stdout)
     return report
+
+
+def alone(vlans: Sequence[str], *, version: str, cpu: int | None = None, **options: Any) -> tuple[dict[str, Any], int]:
+    """Switches right at a controller of these VLANs, without VMOC: what the tools and the kernel can do.
+
+    ``options`` are those of ``switches``. Returns its report, and how many packet-ins were of another VLAN. Raises
+    ``ToolError``.
+    """
+    with Controllers([",".join(vlans)], cpu=cpu) as controllers:
+        report = switches(
+            controllers.ports[0], version=version, vlans=",".join(vlans), load=[controllers.pid], cpu=cpu, **options
+        )
+    return report, int(controllers.counters["foreign"])

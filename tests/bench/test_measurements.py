@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import flow_statistics, journal, micro, scale
+from bench import flow_statistics, journal, micro, registration, scale
 from tests.emulation import wire as of
 
 ROOT = Path(__file__).parents[2]
@@ -84,3 +84,12 @@ def test_the_benchmark_end_to_end(tmp_path: Path) -> None:
         assert result["per_second"] > 100 and result["resident_mb"] > 1
         assert result["cross"] == result["wild"] == result["silent"] == 0
     assert "trips/s" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc: run make test")
+def test_registrations_beside_a_flood(tmp_path: Path) -> None:
+    """Some are answered while it lasts: the tool looks itself."""
+    quiet, _, median, slowest, trips = registration.flooded(tmp_path, 1.0)
+    assert quiet.value > 0 and 0 < median.value <= slowest.value
+    assert trips.value > 2000, "packets go on as well"

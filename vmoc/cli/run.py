@@ -62,9 +62,7 @@ def command(file: Path | None, apps: tuple[str, ...], workers: int, log_level: s
     those that were registered.
     """
     from vmoc.config import load
-    from vmoc.daemon.limits import begin_setting_up
 
-    begin_setting_up()
     # Before the service is imported: a mistake in the file is answered at once.
     settings = load(file)
 

@@ -62,14 +62,8 @@ def go_first() -> None:
         ctypes.CDLL(None).syscall(ctypes.c_long(number), 0, wanted, 0)
 
 
-def begin_setting_up() -> None:
-    """What comes until ``tune_process`` stays: to look for garbage among it is a twelfth of a start."""
-    gc.disable()
-
-
 def tune_process() -> None:
     """Everything is set up: what is there lives long."""
     gc.freeze()
-    gc.enable()
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL)

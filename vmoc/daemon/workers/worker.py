@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from vmoc.daemon import journaling
 from vmoc.daemon.forwarding import Forwarder
-from vmoc.daemon.limits import begin_setting_up, go_first, raise_file_limit, tune_process
+from vmoc.daemon.limits import go_first, raise_file_limit, tune_process
 from vmoc.daemon.rack import Rack
 from vmoc.daemon.workers import messages as m
 from vmoc.daemon.workers.collecting import Collecting
@@ -396,7 +396,6 @@ def main(arguments: list[str]) -> None:
     """Run a worker until its parent lets it go."""
     descriptor, parent = map(int, arguments)
     _end_with(parent)
-    begin_setting_up()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     raise_file_limit()
