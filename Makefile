@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # What sudo runs must leave no root-owned caches in the work tree.
 AS_ROOT := $(SUDO) env PATH="$$PATH" $(if $(SUDO),PYTHONDONTWRITEBYTECODE=1)
 # Tests at a time: many of them wait for processes and timers most of their time.
-JOBS   ?= 4
+JOBS   ?= $(shell echo $$((3 * $$(nproc))))
 # Real processes on a machine that others use: what failed is tried once more, and shown with its reason.
 AGAIN  ?= --reruns 1 --rerun-show-tracebacks
 # Extra arguments: make test PYTEST="-k framing", make run RUN="-c lab.yaml", make bench BENCH="--quick".

@@ -82,6 +82,16 @@ class NetworkNamespace:
         finally:
             os.close(before)
 
+    def occupants(self) -> list[int]:
+        """The processes whose first thread is in it."""
+        number, found = os.fstat(self._fd).st_ino, []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if (entry / "ns" / "net").stat().st_ino == number:
+                        found.append(int(entry.name))
+        return sorted(found)
+
     def close(self) -> None:
         """Let go of the namespace; harmless when repeated."""
         fd, self._fd = self._fd, -1

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -33,6 +33,18 @@ def wait_until(condition: Callable[[], T], what: str, *, timeout: float = 15.0, 
         time.sleep(every)
 
 
+class Started(Protocol):
+    """A process that runs already, as ``subprocess.Popen`` has it."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Process:
     """A child in its own session, killed by the kernel if we die first, its output in a file.
 
@@ -51,6 +63,7 @@ class Process:
     ) -> None:
         self.name = name
         self.log = log
+        self._popen: Started
         with log.open("ab") as sink:
             self._popen = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *argv],
@@ -61,6 +74,13 @@ class Process:
                 cwd=cwd,
                 start_new_session=True,
             )
+
+    @classmethod
+    def around(cls, name: str, started: Started, log: Path) -> Self:
+        """One that was started in another way."""
+        process = cls.__new__(cls)
+        process.name, process.log, process._popen = name, log, started
+        return process
 
     @property
     def pid(self) -> int:

@@ -64,12 +64,15 @@ class Vmoc:
 
     def start(self) -> Vmoc:
         """Start it and wait until every listener is open. Raises ``RuntimeError`` with its last words if it ends."""
-        self._process = Process("vmoc", [*self.program, "run", "-c", str(self.file)], log=self.log)
+        self._process = self._launch()
         ports = [listener["port"] for listener in json.loads(self.file.read_text())["openflow"]["listen"]]
         wait_until(lambda: not self.alive or all(listening(port) for port in ports), "vmoc to listen", timeout=30)
         if not self.alive:
             raise RuntimeError(f"vmoc ended at once: {self.output().strip()[-2000:]}")
         return self
+
+    def _launch(self) -> Process:
+        return Process("vmoc", [*self.program, "run", "-c", str(self.file)], log=self.log)
 
     @property
     def alive(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.emulation import VmocProcess
 from vmoc import native
 
 HERE = Path(__file__).parent
@@ -21,6 +22,8 @@ hypothesis.settings.load_profile("vmoc")
 # Worker processes of every ``vmoc run`` that does not say so itself. Each costs half a second of CPU at its start; real
 # switches are on two of them.
 WORKERS = os.environ.get("VMOC_WORKERS")
+
+VmocProcess.forked = True
 
 # Tests replace parts of what they test, so in this process the sources run; VMOC_PURE=0 has what is compiled run, where
 # it can. The programs tests start run in the form they have anywhere else.

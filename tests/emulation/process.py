@@ -11,11 +11,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
+from tests.emulation.nursery import Child, nursery
 from tests.emulation.waiting import wait_until
+from vmoc.native import SWITCH
 
 QUICK_TIMERS = {"reconnect_first": 0.1, "reconnect_max": 0.5}
 
@@ -95,6 +97,9 @@ class VmocProcess:
     asserts that its log holds no traceback.
     """
 
+    forked: ClassVar[bool] = False
+    """Start it from a nursery: the same service, half a second of CPU earlier."""
+
     def __init__(
         self, directory: Path, config: Mapping[str, Any] | None = None, *, options: tuple[str, ...] = ()
     ) -> None:
@@ -111,7 +116,7 @@ class VmocProcess:
             "timers": dict(QUICK_TIMERS),
         } | dict(config or {})
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Child | None = None
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -140,14 +145,19 @@ class VmocProcess:
         """Start without waiting."""
         assert self._process is None or self._process.poll() is not None, "it is running already"
         self.write_config()
+        words = ["run", "-c", str(self.file), *self._options]
+        env = os.environ | {"PYTHONUNBUFFERED": "1", "HOME": str(self.directory)}
         with self.log_file.open("ab") as log:
+            if self.forked:
+                self._process = nursery(env.get(SWITCH)).start(words, output=log.fileno(), cwd=self.directory, env=env)
+                return
             self._process = subprocess.Popen(
-                [*vmoc_command(), "run", "-c", str(self.file), *self._options],
+                [*vmoc_command(), *words],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONUNBUFFERED": "1", "HOME": str(self.directory)},
+                env=env,
                 start_new_session=True,  # so that its children can be found and ended with it
             )
 

@@ -173,6 +173,7 @@ def test_the_file_does_not_grow_without_end(make_scene: Make, tmp_path: Path, mo
     limit = 1 << 20
     program = f"import vmoc.store.journal; vmoc.store.journal.SMALLEST = {limit}; {process.vmoc_command()[-1]}"
     monkeypatch.setattr(process, "vmoc_command", lambda: [sys.executable, "-c", program])
+    monkeypatch.setattr(process.VmocProcess, "forked", False)
     monkeypatch.setenv("VMOC_WORKERS", "0")
     scene = make_scene(of.V13, state={"path": str(tmp_path / "vmoc.db")}).up()
     alice, bob = loads(of.V13)

@@ -19,9 +19,11 @@ def namespace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The test runs in a network namespace of its own; at the end no process of it is left."""
     token = secrets.token_hex(8)
     monkeypatch.setenv("VMOC_TEST", token)
-    with NetworkNamespace.create() as own, own.entered():
-        yield
-    wait_until(lambda: not descendants(f"VMOC_TEST={token}"), "every process of the test to be gone", timeout=5)
+    with NetworkNamespace.create() as own:
+        with own.entered():
+            yield
+        gone = "every process of the test to be gone"
+        wait_until(lambda: not descendants(f"VMOC_TEST={token}") and not own.occupants(), gone, timeout=5)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from mininet_scenarios.openvswitch import BOTH, PrivateOvs
 from mininet_scenarios.processes import Process, wait_until
 from mininet_scenarios.vmoc import Vmoc
 from tests.emulation.controller import Connection, EmulatedController
+from tests.emulation.nursery import nursery
+from vmoc.native import SWITCH
 
 SOUTH = 6653  # fixed ports: nobody else is in the namespace
 NORTH = 6640
@@ -38,6 +41,16 @@ def configuration(*slices: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     } | more
 
 
+class ForkedVmoc(Vmoc):
+    """The same, started from a nursery."""
+
+    def _launch(self) -> Process:
+        words, env = ["run", "-c", str(self.file)], dict(os.environ)
+        with self.log.open("ab") as sink:
+            started = nursery(env.get(SWITCH)).start(words, output=sink.fileno(), cwd=None, env=env, with_us=True)
+        return Process.around("vmoc", started, self.log)
+
+
 class Lab:
     """See the module. ``directory`` gets the configuration and all logs."""
 
@@ -55,7 +68,9 @@ class Lab:
 
     def run_vmoc(self, *slices: Mapping[str, Any], **more: Any) -> Vmoc:
         """Start VMOC with these slices."""
-        self.vmoc = self.stack.enter_context(Vmoc(self.directory, configuration(*slices, **more), self.program))
+        settings = configuration(*slices, **more)
+        one = Vmoc(self.directory, settings, self.program) if self.program else ForkedVmoc(self.directory, settings)
+        self.vmoc = self.stack.enter_context(one)
         return self.vmoc
 
     def reload(self, *slices: Mapping[str, Any], **more: Any) -> None:

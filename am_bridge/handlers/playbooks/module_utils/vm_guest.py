@@ -10,15 +10,14 @@ import base64
 import binascii
 import json
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from ansible.module_utils.vm_seed import MARK
+from ansible.module_utils.waiting import until
 
 CONSOLE_TAIL = 4096
-PAUSE = 0.05
 _WRITE = 'mkdir -p "${1%/*}" && cat >"$1"'
 _ADD_USER = 'id -- "$1" >/dev/null 2>&1 || useradd -m -s /bin/sh -- "$1" || adduser -D -s /bin/sh -- "$1"'
 _DROP_USER = '! id -- "$1" >/dev/null 2>&1 || userdel -r -- "$1" || deluser --remove-home -- "$1"'
@@ -73,11 +72,11 @@ class Agent:
         if data is not None:
             words["input-data"] = base64.b64encode(data.encode()).decode()
         pid = self.ask("guest-exec", **words)["pid"]
-        deadline = time.monotonic() + limit
-        while not (ended := self.ask("guest-exec-status", pid=pid))["exited"]:
-            if time.monotonic() > deadline:
-                raise GuestError(f"{argv[0]} inside takes longer than {limit:g} s")
-            time.sleep(PAUSE)
+        for _ in until(limit):
+            if (ended := self.ask("guest-exec-status", pid=pid))["exited"]:
+                break
+        else:
+            raise GuestError(f"{argv[0]} inside takes longer than {limit:g} s")
         out, err = (base64.b64decode(ended.get(name, "")).decode(errors="replace") for name in ("out-data", "err-data"))
         return ended.get("exitcode", 128 + ended.get("signal", 0)), out, err
 
@@ -122,11 +121,11 @@ class Agent:
 
     def set_card(self, card: dict[str, Any]) -> None:
         """Name, MTU and addresses of the card with that MAC address, and its VLAN's sub-interface."""
-        deadline = time.monotonic() + 10  # a card just plugged in takes a moment
-        while (found := self.cards().get(card["mac"])) is None:
-            if time.monotonic() > deadline:
-                raise GuestError(f"there is no card {card['mac']} inside")
-            time.sleep(PAUSE)
+        for _ in until(10):  # a card just plugged in takes a moment
+            if (found := self.cards().get(card["mac"])) is not None:
+                break
+        else:
+            raise GuestError(f"there is no card {card['mac']} inside")
         name, have = found
         if name != card["name"]:
             other = next((mac for mac, one in self.cards().items() if "@" not in mac and one[0] == card["name"]), "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from contextlib import suppress
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -24,8 +23,7 @@ from ansible.module_utils.vm_domain import (
     plugged,
     plugged_cards,
 )
-
-PAUSE = 0.05
+from ansible.module_utils.waiting import until
 
 
 class LibvirtSliver(Sliver):  # type: ignore[misc]
@@ -182,12 +180,10 @@ class LibvirtSliver(Sliver):  # type: ignore[misc]
         with self.file_of(xml) as path:
             self.tell(verb, self.name, path, "--live")
         if verb == "detach-device":
-            deadline = time.monotonic() + PATIENCE  # the guest lets go of it
-            while f"ua-{name}" in self.ask("dumpxml", self.name):
-                if time.monotonic() > deadline:
-                    self.problems.append(f"{name} goes when it is rebooted: the guest does not let go of it")
+            for _ in until(PATIENCE):  # the guest lets go of it
+                if f"ua-{name}" not in self.ask("dumpxml", self.name):
                     return
-                time.sleep(PAUSE)
+            self.problems.append(f"{name} goes when it is rebooted: the guest does not let go of it")
 
     def file_of(self, text: str) -> Any:
         """A file with that text, for as long as the block lasts."""

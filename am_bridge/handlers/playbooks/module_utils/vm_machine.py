@@ -15,10 +15,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.sliver_life import change_lines
 from ansible.module_utils.vm_domain import Disk, Machine, build, plugged_cards
-from ansible.module_utils.vm_guest import CONSOLE_TAIL, PAUSE, Agent, Console, GuestError, read_verdict
+from ansible.module_utils.vm_guest import CONSOLE_TAIL, Agent, Console, GuestError, read_verdict
 from ansible.module_utils.vm_image import Image, ImageError, find_image
 from ansible.module_utils.vm_libvirt import LibvirtSliver
 from ansible.module_utils.vm_seed import everywhere, hosts_file, meta_data, network_config, user_data
+from ansible.module_utils.waiting import until
 
 MEMORY = 512
 """MiB, when neither the specification nor the image says."""
@@ -187,9 +188,8 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
 
     def wait_for_boot(self, image: Image, console: Console) -> None:
         limit = self.spec["boot_timeout"] or self.module.params["boot_timeout"]
-        deadline = time.monotonic() + limit
         looked, token = time.monotonic(), self.state()["token"]
-        while True:
+        for _ in until(limit):
             if image.sign == "marker" and (verdict := console.verdict(token)):
                 reason, status = read_verdict(verdict)
                 if reason:
@@ -205,9 +205,7 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
                 looked = time.monotonic()
                 if not self.running():
                     self.fail(f"the machine went off while it booted; {self.last_words(console)}")
-            if time.monotonic() > deadline:
-                self.fail(f"the machine did not say within {limit} s that it is up; {self.last_words(console)}")
-            time.sleep(PAUSE)
+        self.fail(f"the machine did not say within {limit} s that it is up; {self.last_words(console)}")
 
     def last_words(self, console: Console) -> str:
         text = "".join(one for one in console.text()[-CONSOLE_TAIL:] if one.isprintable() or one == "\n").strip()
@@ -217,9 +215,9 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
         """Ask it to go down, and after ``stop_grace`` switch it off."""
         if self.running():
             self.virsh("shutdown", self.name, "--mode", "agent,acpi")
-            deadline = time.monotonic() + self.module.params["stop_grace"]
-            while self.running() and time.monotonic() < deadline and not self.module.check_mode:
-                time.sleep(PAUSE)
+            for _ in until(0 if self.module.check_mode else self.module.params["stop_grace"]):
+                if not self.running():
+                    break
             self.changed = True
             if self.running():
                 self.tell("destroy", self.name)
