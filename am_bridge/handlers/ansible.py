@@ -240,6 +240,8 @@ def _environment(directory: Path) -> dict[str, str]:
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
         "ANSIBLE_GATHERING": "explicit",
         "ANSIBLE_PIPELINING": "1",
+        # A connection is kept for a run's next task; the next run has another folder and would not find it.
+        "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=5s",
         "ANSIBLE_HOST_KEY_CHECKING": "1",
         "ANSIBLE_NO_TARGET_SYSLOG": "1",
         "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "0",

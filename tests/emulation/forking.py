@@ -23,6 +23,8 @@ IMPORTED: Final = (
     "vmoc.cli.program",
     "vmoc.cli.run",
     "vmoc.config",
+    "vmoc.daemon.api",
+    "vmoc.daemon.compute",
     "vmoc.daemon.service",
     "vmoc.daemon.workers.crew",
     "vmoc.telemetry.logs",
@@ -63,8 +65,7 @@ def _enter(network: int) -> None:
 def _become(words: dict[str, Any], output: int, network: int) -> None:
     """Be what was asked for."""
     os.setsid()
-    if words["with_us"]:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _enter(network)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -80,7 +80,7 @@ class Child:
 
 
 class Nursery:
-    """The process that forks, begun at the first start; it ends with us."""
+    """The process that forks, begun at the first start; it ends with us, and what it has forked with it."""
 
     def __init__(self, form: str | None) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in (SWITCH, MARK)}
@@ -99,14 +99,12 @@ class Nursery:
             )
         atexit.register(self.close)
 
-    def start(
-        self, arguments: Sequence[str], *, output: int, cwd: Path | None, env: Mapping[str, str], with_us: bool = False
-    ) -> Child:
-        """``vmoc ARGUMENTS`` in the calling thread's network; ``with_us``: it is killed when we end."""
+    def start(self, arguments: Sequence[str], *, output: int, cwd: Path | None, env: Mapping[str, str]) -> Child:
+        """``vmoc ARGUMENTS`` in the calling thread's network."""
         with contextlib.ExitStack() as stack:
             network = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, network)
-            words = {"argv": ["vmoc", *arguments], "cwd": str(cwd or Path.cwd()), "env": dict(env), "with_us": with_us}
+            words = {"argv": ["vmoc", *arguments], "cwd": str(cwd or Path.cwd()), "env": dict(env)}
             pid = self.ask([output, network], **words)
         return Child(self, pid)
 
@@ -119,7 +117,7 @@ class Nursery:
         return int(answer)
 
     def close(self) -> None:
-        """End it; what it has forked goes on."""
+        """End it."""
         self._end.close()
         self._process.wait()
 

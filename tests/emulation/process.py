@@ -23,9 +23,14 @@ QUICK_TIMERS = {"reconnect_first": 0.1, "reconnect_max": 0.5}
 
 
 def free_port() -> int:
-    """A loopback TCP port nobody uses, below the range the kernel gives to outgoing connections."""
+    """A loopback TCP port nobody uses, below the range the kernel gives to outgoing connections.
+
+    Until somebody listens there it looks free to others too, so jobs that run side by side have ports of their own.
+    """
+    job = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    jobs = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     for _ in range(1000):
-        port = random.randrange(10000, 32000)
+        port = random.randrange(10000 + job, 32000, jobs)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

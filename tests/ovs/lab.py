@@ -47,7 +47,7 @@ class ForkedVmoc(Vmoc):
     def _launch(self) -> Process:
         words, env = ["run", "-c", str(self.file)], dict(os.environ)
         with self.log.open("ab") as sink:
-            started = nursery(env.get(SWITCH)).start(words, output=sink.fileno(), cwd=None, env=env, with_us=True)
+            started = nursery(env.get(SWITCH)).start(words, output=sink.fileno(), cwd=None, env=env)
         return Process.around("vmoc", started, self.log)
 
 
