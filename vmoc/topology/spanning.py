@@ -8,15 +8,21 @@ the lowest switch is blocked. A segment keeps one way out, whoever is on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import networkx as nx
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from vmoc.topology.graph import Link, PortRef
 
+if TYPE_CHECKING:
+    import networkx as nx
 
-def blocked_ports(links: Iterable[Link]) -> frozenset[PortRef]:
+
+def blocked_ports(links: Collection[Link]) -> frozenset[PortRef]:
     """The ports to block; ports without a link never are. The same links always give the same answer."""
+    if not links:
+        return frozenset()
+    import networkx as nx  # a quarter of a learning switch's start, which most need not wait for
+
     heard: nx.Graph[PortRef] = nx.Graph()
     heard.add_edges_from((link.source, link.target) for link in links)
     segments = sorted(sorted(segment) for segment in nx.connected_components(heard))
