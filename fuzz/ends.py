@@ -13,7 +13,7 @@ from fuzz.mutate import mutate
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
 from tests.emulation.switch import EmulatedSwitch
-from tests.vmoc.mux.playbook import FEATURES_XID, ControllerEnd, SwitchEnd
+from tests.vmoc.mux.ends import FEATURES_XID, ControllerEnd, SwitchEnd
 from vmoc.model import Presentation
 
 if TYPE_CHECKING:

@@ -22,16 +22,9 @@ from tests.emulation import E
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
 from tests.emulation.switch import EmulatedSwitch
-from tests.vmoc.mux.playbook import (
-    ControllerEnd,
-    Dialling,
-    End,
-    Killed,
-    Playbook,
-    SwitchEnd,
-    endpoint,
-    snapshot_of,
-)
+from tests.vmoc.mux.ends import ControllerEnd, End, Killed, SwitchEnd
+from tests.vmoc.mux.playbook import Dialling, Playbook
+from tests.vmoc.mux.tenants import endpoint, snapshot_of
 from vmoc import errors
 from vmoc.events import Kind
 from vmoc.model import Attachment, DpidScheme, FailMode, Limits, Policy, Presentation, Segment, Slice, Timers

@@ -6,7 +6,9 @@ import pytest
 
 from tests.emulation import E
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, Playbook, SwitchEnd, piece, scene, with_limits
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, piece, with_limits
 from vmoc.model import Policy
 from vmoc.mux.effects import OperatorInput
 

@@ -19,7 +19,7 @@ from tests.emulation import E
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
 from tests.vmoc.mux import playbook
-from tests.vmoc.mux.playbook import piece
+from tests.vmoc.mux.tenants import piece
 from vmoc.model import Policy
 from vmoc.mux import upward
 from vmoc.mux.datapath import VirtualDatapath

@@ -13,8 +13,10 @@ from fuzz.watch import LIMIT, timed, weight
 from tests.emulation import E
 from tests.emulation import wire as of
 from tests.emulation.answers import describe_port
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
 from tests.vmoc.mux.groupwire import bucket, group_mod, meter_mod, out
-from tests.vmoc.mux.playbook import V10, V13, Playbook, SwitchEnd, piece, scene
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import piece
 from vmoc.model import Limits, Policy
 from vmoc.mux import admission, audit, proving
 from vmoc.mux import switch as switches

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import V10, V13, Playbook, SwitchEnd, piece, scene
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import piece
 from vmoc.model import Policy, Presentation
 
 PORTS = (1, 2, 3)

@@ -8,7 +8,9 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.vmoc.mux.playbook import V10, V13, Playbook, endpoint, snapshot_of
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook
+from tests.vmoc.mux.tenants import endpoint, snapshot_of
 from vmoc.model import Attachment, Segment, Slice
 from vmoc.mux import adopting
 from vmoc.registry import PlanRejectedError

@@ -18,7 +18,9 @@ from tests.emulation import wire as of
 from tests.emulation.layout import Message
 from tests.emulation.match import Match
 from tests.emulation.table import SEND_FLOW_REM, Entry, FlowError, FlowTable
-from tests.vmoc.mux.playbook import ALICE, BOB, TINA, V10, V13, Playbook, with_limits
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook
+from tests.vmoc.mux.tenants import ALICE, BOB, TINA, with_limits
 from vmoc.model import Policy
 
 QUOTA = 6

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
 from tests.emulation.switch import EmulatedSwitch
+from tests.vmoc.mux.ends import V13
 from tests.vmoc.mux.groupwire import (
     ADD,
     ALL,
@@ -33,7 +34,8 @@ from tests.vmoc.mux.groupwire import (
     meter,
     meters,
 )
-from tests.vmoc.mux.playbook import ALICE, BOB, V13, Playbook, with_limits
+from tests.vmoc.mux.playbook import Playbook
+from tests.vmoc.mux.tenants import ALICE, BOB, with_limits
 from vmoc.model import Policy
 
 PORTS = {"alice": (1, 2, 3), "bob": (2, 3, 4)}

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import ALICE, BOB, TINA, V10, V13, Playbook, piece, scene
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, TINA, piece
 from vmoc.model import Segment
 from vmoc.mux.datapath import presented_dpid
 from vmoc.mux.xids import Pending

@@ -19,7 +19,7 @@ from tests.emulation.layout import Message
 from tests.emulation.table import FlowError
 from tests.property import test_mux_flows, test_mux_groups
 from tests.property.test_mux_flows import VLAN, requests
-from tests.vmoc.mux.playbook import V10, V13, Killed
+from tests.vmoc.mux.ends import V10, V13, Killed
 
 HOW = st.sampled_from(["before", "after"])
 

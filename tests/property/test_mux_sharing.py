@@ -22,8 +22,10 @@ from tests.emulation.layout import Message
 from tests.emulation.pipeline import Outcome
 from tests.emulation.switch import EmulatedSwitch
 from tests.emulation.table import Entry
+from tests.vmoc.mux.ends import V13
 from tests.vmoc.mux.groupwire import ADD, ALL, DELETE, MODIFY, bucket
-from tests.vmoc.mux.playbook import V13, Playbook, piece
+from tests.vmoc.mux.playbook import Playbook
+from tests.vmoc.mux.tenants import piece
 from vmoc.model import Limits, Policy
 
 TABLES = 4

@@ -16,7 +16,9 @@ from tests.emulation.table import Entry, FlowError, FlowTable, hit
 from tests.ovs.replay.alike import State
 from tests.ovs.replay.heard import Heard, digest
 from tests.ovs.replay.script import PORTS, SLICES, VERA
-from tests.vmoc.mux.playbook import ControllerEnd, Playbook, piece
+from tests.vmoc.mux.ends import ControllerEnd
+from tests.vmoc.mux.playbook import Playbook
+from tests.vmoc.mux.tenants import piece
 from vmoc.model import Limits, Policy, Presentation
 
 MAX_FLOWS, MAX_GROUPS, MAX_METERS, MAX_TABLES = 12, 4, 2, 4

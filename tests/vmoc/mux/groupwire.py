@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.emulation import wire as of
 from tests.emulation.answers import split_buckets
 from tests.emulation.layout import Message
-from tests.vmoc.mux.playbook import ControllerEnd, SwitchEnd
+from tests.vmoc.mux.ends import ControllerEnd, SwitchEnd
 
 ANY = 0xFFFFFFFF
 EVERY_GROUP = 0xFFFFFFFC

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import V10, ControllerEnd, Playbook
+from tests.vmoc.mux.ends import V10, ControllerEnd
+from tests.vmoc.mux.playbook import Playbook
 from vmoc.mux.flows import FlowTable
 
 X, Y = 0x020000000001, 0x020000000002

@@ -12,20 +12,9 @@ from tests.emulation.actions import apply_actions, goto_table, split_actions
 from tests.emulation.frames import E
 from tests.emulation.layout import Message
 from tests.emulation.switch import EmulatedSwitch
-from tests.vmoc.mux.playbook import (
-    ALICE,
-    BOB,
-    TINA,
-    UMA,
-    V10,
-    V13,
-    Playbook,
-    SwitchEnd,
-    piece,
-    scene,
-    snapshot_of,
-    with_segment,
-)
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, TINA, UMA, piece, snapshot_of, with_segment
 from vmoc.events import Kind
 from vmoc.model import Attachment, FailMode, Limits, Policy, Timers
 

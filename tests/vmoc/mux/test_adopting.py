@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, V10, V13, Playbook, piece, scene, snapshot_of
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, DPID, FOUR, piece, snapshot_of
 from vmoc.events import Kind
 from vmoc.model import Slice
 from vmoc.mux import adopting

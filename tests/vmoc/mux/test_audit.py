@@ -11,22 +11,9 @@ from tests.emulation import wire as of
 from tests.emulation.answers import flow_entry
 from tests.emulation.frames import E
 from tests.emulation.table import Entry
-from tests.vmoc.mux.playbook import (
-    ALICE,
-    BOB,
-    DPID,
-    FOUR,
-    TINA,
-    UMA,
-    V10,
-    V13,
-    Playbook,
-    SwitchEnd,
-    piece,
-    scene,
-    snapshot_of,
-    with_segment,
-)
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, DPID, FOUR, TINA, UMA, piece, snapshot_of, with_segment
 from vmoc.events import Kind
 from vmoc.model import Attachment, FailMode, Policy, Timers
 from vmoc.mux.tenancy import CLOSING

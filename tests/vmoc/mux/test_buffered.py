@@ -8,19 +8,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E, vlan_of
-from tests.vmoc.mux.playbook import (
-    ALICE,
-    BOB,
-    FOUR,
-    V10,
-    V13,
-    ControllerEnd,
-    Playbook,
-    SwitchEnd,
-    piece,
-    scene,
-    with_limits,
-)
+from tests.vmoc.mux.ends import V10, V13, ControllerEnd, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, FOUR, piece, with_limits
 from vmoc.events import Kind
 from vmoc.model import Policy
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.vmoc.mux.playbook import ALICE, BOB, FOUR, V10, V13, Playbook, piece, scene, snapshot_of, with_limits
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, FOUR, piece, snapshot_of, with_limits
 from vmoc.events import Kind
 from vmoc.model import Attachment, Segment, Slice
 from vmoc.mux.changes import Touched

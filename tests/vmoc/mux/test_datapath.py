@@ -6,7 +6,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
-from tests.vmoc.mux.playbook import ALICE, TINA, V10, V13, Playbook, SwitchEnd, piece, scene
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, TINA, piece
 from vmoc.events import Kind
 from vmoc.model import DpidScheme, Limits, Segment
 from vmoc.mux.datapath import SAY_AGAIN, State, VirtualDatapath, presented_dpid

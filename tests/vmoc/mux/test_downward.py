@@ -8,7 +8,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, piece, scene, with_limits
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import scene
+from tests.vmoc.mux.tenants import ALICE, BOB, piece, with_limits
 from vmoc.events import Kind
 from vmoc.mux.downward import HANDLERS
 from vmoc.mux.effects import PauseReading, ResumeReading

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vmoc.mux.playbook import DPID, V10, V13, Playbook, scene
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import DPID
 from vmoc.mux import flowdump
 from vmoc.mux.flowdump import RATE, Dump
 

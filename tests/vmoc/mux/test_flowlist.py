@@ -6,7 +6,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
-from tests.vmoc.mux.playbook import ALICE, DPID, V10, V13, Playbook, SwitchEnd, piece, scene
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, DPID, piece
 from vmoc.model import Policy
 from vmoc.mux import flowlist
 from vmoc.mux.flowdump import Dump

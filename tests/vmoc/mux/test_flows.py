@@ -5,20 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import (
-    ALICE,
-    BOB,
-    TINA,
-    UMA,
-    V10,
-    V13,
-    SwitchEnd,
-    endpoint,
-    scene,
-    with_limits,
-    with_segment,
-)
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import scene
 from tests.vmoc.mux.shadow import X, Y, full, outputs, shown, table
+from tests.vmoc.mux.tenants import ALICE, BOB, TINA, UMA, endpoint, with_limits, with_segment
 from vmoc.mux.flows import LINGER
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])

@@ -8,8 +8,10 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.layout import Message
-from tests.vmoc.mux.playbook import V10, V13, SwitchEnd, piece, scene
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import scene
 from tests.vmoc.mux.shadow import X, Y, full, outputs, shown, table
+from tests.vmoc.mux.tenants import piece
 from vmoc.model import Limits, Policy
 from vmoc.mux.flows import LINGER
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import ALICE, BOB, TINA, UMA, V10, V13, Playbook, SwitchEnd, piece, scene, with_segment
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, TINA, UMA, piece, with_segment
 from vmoc.model import FailMode, Policy
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])

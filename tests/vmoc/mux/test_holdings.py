@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.emulation import wire as of
+from tests.vmoc.mux.ends import V13
 from tests.vmoc.mux.groupwire import (
     ALL,
     DELETE,
@@ -22,7 +23,8 @@ from tests.vmoc.mux.groupwire import (
     meters,
     out,
 )
-from tests.vmoc.mux.playbook import ALICE, BOB, V13, Playbook, piece, scene
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, piece
 from vmoc.events import Kind
 from vmoc.model import Policy
 from vmoc.mux import holdings

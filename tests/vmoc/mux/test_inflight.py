@@ -6,7 +6,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, Playbook, SwitchEnd, scene, with_limits
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, with_limits
 from vmoc.events import Kind
 from vmoc.mux import inflight
 from vmoc.mux.switch import Switch

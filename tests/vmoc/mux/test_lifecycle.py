@@ -6,21 +6,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import (
-    ALICE,
-    BOB,
-    FOUR,
-    TINA,
-    UMA,
-    V10,
-    V13,
-    Playbook,
-    SwitchEnd,
-    endpoint,
-    piece,
-    scene,
-    with_segment,
-)
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, FOUR, TINA, UMA, endpoint, piece, with_segment
 from vmoc.events import Kind
 from vmoc.model import Attachment, FailMode, Slice
 from vmoc.mux.effects import SwitchAppeared

@@ -8,7 +8,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, Playbook, endpoint, piece, scene, with_limits, with_segment
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, endpoint, piece, with_limits, with_segment
 from vmoc.events import Kind
 from vmoc.model import DpidScheme, FailMode, Timers
 from vmoc.mux.effects import AbandonDial, Dial

@@ -9,6 +9,7 @@ import pytest
 from tests.emulation import wire as of
 from tests.emulation.frames import E
 from tests.emulation.layout import Message
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
 from tests.vmoc.mux.groupwire import (
     ADD,
     ALL,
@@ -31,18 +32,8 @@ from tests.vmoc.mux.groupwire import (
     meters,
     out,
 )
-from tests.vmoc.mux.playbook import (
-    ALICE,
-    BOB,
-    TINA,
-    V10,
-    V13,
-    Playbook,
-    SwitchEnd,
-    scene,
-    with_limits,
-    with_segment,
-)
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, TINA, with_limits, with_segment
 from vmoc.events import Kind
 from vmoc.model import Attachment, FailMode, Policy, Timers
 from vmoc.mux import objects

@@ -9,7 +9,9 @@ import pytest
 from tests.emulation import wire as of
 from tests.emulation.answers import describe_port
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, DPID, V10, V13, Playbook, SwitchEnd, piece, scene
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, DPID, piece
 from vmoc.events import Kind
 from vmoc.model import Policy
 from vmoc.mux.portchanges import BURST, MOST_PORTS, RATE

@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from tests.vmoc.mux.playbook import endpoint
+from tests.vmoc.mux.tenants import endpoint
 from vmoc.mux.presented import Presented
 
 

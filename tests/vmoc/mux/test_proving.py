@@ -11,7 +11,9 @@ from tests.emulation.answers import flow_entry
 from tests.emulation.frames import E
 from tests.emulation.switch import EmulatedSwitch
 from tests.emulation.table import Entry
-from tests.vmoc.mux.playbook import ALICE, BOB, FOUR, TINA, UMA, V10, V13, Playbook, SwitchEnd, piece, scene
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, FOUR, TINA, UMA, piece
 from vmoc.events import Kind
 from vmoc.model import Policy
 from vmoc.mux.proving import TRIES

@@ -9,7 +9,9 @@ import pytest
 
 from tests.emulation import EmulatedSwitch
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import ALICE, Playbook, SwitchEnd, split
+from tests.vmoc.mux.ends import SwitchEnd, split
+from tests.vmoc.mux.playbook import Playbook
+from tests.vmoc.mux.tenants import ALICE
 from vmoc.events import Kind
 from vmoc.model import Timers
 from vmoc.mux.effects import Close, HandOver, Report

@@ -11,8 +11,10 @@ import pytest
 from tests.emulation import wire as of
 from tests.emulation.frames import E
 from tests.emulation.table import FlowError
+from tests.vmoc.mux.ends import V10, V13, ControllerEnd, SwitchEnd
 from tests.vmoc.mux.groupwire import DROP, bucket, group_desc, group_mod, meter, meter_mod, meters, out
-from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, ControllerEnd, Playbook, SwitchEnd, piece, scene, with_segment
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, piece, with_segment
 from vmoc.events import Kind
 from vmoc.model import DpidScheme, Policy, Presentation, Slice
 from vmoc.mux.journal import Kept, replay

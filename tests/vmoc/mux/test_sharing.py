@@ -10,7 +10,9 @@ import pytest
 from tests.emulation import wire as of
 from tests.emulation.actions import apply_actions, goto_table, group, instruction
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import V10, V13, Playbook, SwitchEnd, piece, scene, with_segment
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import piece, with_segment
 from tests.vmoc.mux.test_admission import CONTROLLER, FULL, describe, gates, ports
 from vmoc.events import Kind
 from vmoc.model import Attachment, FailMode, Policy, Presentation, Timers

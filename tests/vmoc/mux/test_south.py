@@ -9,7 +9,9 @@ import pytest
 from tests.emulation import wire as of
 from tests.emulation.frames import E
 from tests.emulation.layout import Message
-from tests.vmoc.mux.playbook import ALICE, DPID, V10, V13, Playbook, SwitchEnd, scene
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, DPID
 from vmoc.events import Kind
 from vmoc.mux.core import Mux
 from vmoc.mux.effects import Close

@@ -9,7 +9,9 @@ import pytest
 from tests.emulation import wire as of
 from tests.emulation.answers import flow_entry
 from tests.emulation.table import Entry
-from tests.vmoc.mux.playbook import ALICE, BOB, FOUR, TINA, V10, V13, ControllerEnd, Playbook, scene, with_limits
+from tests.vmoc.mux.ends import V10, V13, ControllerEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, FOUR, TINA, with_limits
 from vmoc.model import Policy
 
 BOTH = pytest.mark.parametrize("version", [V10, V13])

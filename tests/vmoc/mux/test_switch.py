@@ -8,7 +8,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, V10, V13, Playbook, piece, scene
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, DPID, FOUR, piece
 from vmoc.events import Kind
 from vmoc.mux.hub import Hub
 from vmoc.mux.switch import LONGEST_ANSWER, Switch

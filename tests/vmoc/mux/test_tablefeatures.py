@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import ALICE, BOB, TINA, V13, ControllerEnd, Playbook, SwitchEnd, scene, with_limits
+from tests.vmoc.mux.ends import V13, ControllerEnd, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, TINA, with_limits
 from vmoc import errors
 from vmoc.errors import Refused
 from vmoc.events import Kind

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.emulation import wire as of
 from tests.emulation.frames import E
 from tests.emulation.layout import Message
-from tests.vmoc.mux.playbook import ALICE, BOB, V10, V13, ControllerEnd, Playbook, SwitchEnd, piece, scene, with_limits
+from tests.vmoc.mux.ends import V10, V13, ControllerEnd, SwitchEnd
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, piece, with_limits
 from vmoc.mux.effects import PauseReading, ResumeReading
 from vmoc.mux.switch import Switch
 

@@ -9,7 +9,9 @@ import pytest
 
 from tests.emulation import wire as of
 from tests.emulation.frames import E
-from tests.vmoc.mux.playbook import ALICE, BOB, DPID, FOUR, LIMITS, V10, V13, Playbook, piece, scene, with_segment
+from tests.vmoc.mux.ends import V10, V13
+from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.tenants import ALICE, BOB, DPID, FOUR, LIMITS, piece, with_segment
 from vmoc.mux.datapath import State
 from vmoc.mux.view import lifecycle_of
 from vmoc.status import Connection, DatapathStatus, Lifecycle, Traffic, Usage

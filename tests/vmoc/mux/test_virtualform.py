@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.emulation import wire as of
-from tests.vmoc.mux.playbook import V10, V13
+from tests.vmoc.mux.ends import V10, V13
 from vmoc.mux import virtualform
 from vmoc.openflow.v13 import actions as a13
 
