@@ -165,7 +165,7 @@ def table(lines: Sequence[Line]) -> Table:
 
 def main() -> int:
     """Measure; 1 if something crossed or could not be measured."""
-    parser = report.parser(__doc__, seconds=1.5, runs=3, versions=True)
+    parser = report.parser(__doc__, seconds=1.5, runs=5, versions=True)
     parser.add_argument("--unlimited", action="store_true", help="no limits for the loud slice either")
     parser.add_argument("--noise", choices=KINDS, action="append", help="this kind only (repeatable)")
     options = parser.parse_args()

@@ -514,8 +514,9 @@ static void paced(uint64_t now)
     }
 }
 
-/* Packet-ins of one more VLAN that nobody counts, from ever new addresses; their sources begin with 0x06. */
-static void noise(uint64_t now)
+/* Packet-ins of one more VLAN that nobody counts, from ever new addresses; their sources begin with 0x06. They wait
+   for the switch's other output, as a switch has one connection for all of it, until send_noise. */
+static void make_noise(uint64_t now)
 {
     static double credit;
     static uint64_t last;
@@ -537,6 +538,10 @@ static void noise(uint64_t now)
         src[5] = number;
         put16(p + frame_offset + 14, noise_vlan);
     }
+}
+
+static void send_noise(uint64_t now)
+{
     for (int i = 0; i < n_switches; i++) {
         struct switch_ *s = &switches[i];
         if (s->state != READY)
@@ -564,6 +569,8 @@ static void spin(uint64_t until)
         struct epoll_event events[256];
         int n = epoll_pwait2(poller, events, 256, &timeout, NULL);
         now = now_ns();
+        if (noise_rate > 0 && recording)
+            make_noise(now);
         for (int i = 0; i < n; i++) {
             struct switch_ *s = events[i].data.ptr;
             if (s->fd >= 0)
@@ -576,7 +583,7 @@ static void spin(uint64_t until)
         if (rate > 0)
             paced(now);
         if (noise_rate > 0 && recording)
-            noise(now);
+            send_noise(now);
     }
 }
 

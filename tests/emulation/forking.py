@@ -47,6 +47,7 @@ def serve(end: socket.socket) -> None:
         else:
             answer = os.fork()
             if answer == 0:
+                end.close()
                 _become(words, *descriptors)
                 return
         for descriptor in descriptors:
