@@ -38,6 +38,7 @@ from vmoc.mux.effects import (
     SwitchForgotten,
     SwitchVanished,
 )
+from vmoc.net.polling import BusyPoll
 from vmoc.net.wire import Wire
 
 T = TypeVar("T")
@@ -124,6 +125,7 @@ class Edge:
         self._again = False
         self._gathering = False
         self._gathered = 0
+        self._came = BusyPoll(loop).came
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             Dial: self._dial,
             AbandonDial: self._abandon,
@@ -270,6 +272,7 @@ class Edge:
         together: one write to the journal, and one to each switch, for all of it. It waits for no more than ``GATHER``
         bytes of others, and effects do not wait.
         """
+        self._came(size)
         if self._gathering:
             self._gathered += size
             if self._gathered < GATHER and not self._urgent():
