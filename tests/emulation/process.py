@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ from tests.emulation.waiting import wait_until
 from vmoc.native import SWITCH
 
 QUICK_TIMERS = {"reconnect_first": 0.1, "reconnect_max": 0.5}
+_given: deque[int] = deque(maxlen=100)
+"""The ports that ``free_port`` has returned last."""
 
 
 def free_port() -> int:
@@ -31,10 +34,13 @@ def free_port() -> int:
     jobs = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     for _ in range(1000):
         port = random.randrange(10000 + job, 32000, jobs)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
+                _given.append(port)
                 return port
     raise RuntimeError("no free port found")
 
