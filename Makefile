@@ -20,6 +20,8 @@ export PYTHONDONTWRITEBYTECODE :=
 AS_ROOT := $(SUDO) env PATH="$$PATH" $(if $(SUDO),PYTHONDONTWRITEBYTECODE=1)
 # Tests at a time: many of them wait for processes and timers most of their time.
 JOBS   ?= $(shell echo $$((3 * $$(nproc))))
+# Virtual machines without hardware support and Ansible wait for a processor only.
+BUSY_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 # Real processes on a machine that others use: what failed is tried once more, and shown with its reason.
 AGAIN  ?= --reruns 1 --rerun-show-tracebacks
 # Extra arguments: make test PYTEST="-k framing", make run RUN="-c lab.yaml", make bench BENCH="--quick".
@@ -69,7 +71,7 @@ test-unit: $(READY) proto native ## every test that needs no root
 	VMOC_PURE=1 $(BIN)/python -m pytest $(AGAIN) -m '$(FAST) and interpreted' $(HOT) $(PICKED)
 
 test-ovs: $(READY) proto native switch-tools machine-tools ## the Open vSwitch and Mininet tests, each in a network namespace (root)
-	$(AS_ROOT) $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(AGAIN) -p no:cacheprovider -m '$(ROOT)' $(PYTEST)
+	$(AS_ROOT) $(BIN)/python -m pytest -n $(BUSY_JOBS) --dist loadgroup $(AGAIN) -p no:cacheprovider -m '$(ROOT)' $(PYTEST)
 
 coverage: $(READY) ## lines and branches of the pure packages, each from its own tests; 95 % at least
 	$(BIN)/python scripts/coverage

@@ -84,7 +84,9 @@ class PrivateOvs:
                 env=self.env,
             )
             wait_until(lambda: self._socket("db.sock").exists(), "ovsdb-server's socket")
-            run([_tool("ovs-vsctl"), "--no-wait", "init"], env=self.env)
+            run(
+                [_tool("ovs-vsctl"), "--no-wait", "--retry", "--timeout=15", "init"], env=self.env
+            )  # it may not listen yet
             self.start_switch()
         except BaseException:
             self.stop()

@@ -58,7 +58,8 @@ def test_a_bridge_that_speaks_1_0_stays_direct(lab: Lab) -> None:
     lab.run_vmoc(a_slice("anna", VLAN, ANNA, **at(1, 2)), **ADMISSION)
     lab.bridge(protocols=["OpenFlow10"])
     (a,) = established(anna)
-    assert "its pipeline is direct: it speaks OpenFlow 1.0" in lab.vmoc.output()
+    direct = "its pipeline is direct: it speaks OpenFlow 1.0"
+    wait_until(lambda: direct in lab.vmoc.output(), direct)  # written by a thread of its own
     a.flow_mod("add", of.match(of.V10), of.output(of.V10, "flood"))
     a.barrier()
     lab.wire("br0p3")

@@ -167,8 +167,9 @@ class Console:
         return ""
 
     def verdict(self, token: str) -> str:
-        """What the boot script said, "" when it has not yet."""
-        for line in reversed(self.text().splitlines()):
+        """What the boot script said, "" when it has not yet, or not to the end of the line."""
+        whole, _, _ = self.text().rpartition("\n")
+        for line in reversed(whole.splitlines()):
             words = line.strip().split(" ")
             if words[:2] == [MARK, token] and len(words) > 2:
                 return " ".join(words[2:])
