@@ -84,9 +84,8 @@ class PrivateOvs:
                 env=self.env,
             )
             wait_until(lambda: self._socket("db.sock").exists(), "ovsdb-server's socket")
-            run(
-                [_tool("ovs-vsctl"), "--no-wait", "--retry", "--timeout=15", "init"], env=self.env
-            )  # it may not listen yet
+            # It may not listen yet.
+            run([_tool("ovs-vsctl"), "--no-wait", "--retry", "--timeout=15", "init"], env=self.env)
             self.start_switch()
         except BaseException:
             self.stop()

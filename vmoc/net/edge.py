@@ -265,14 +265,14 @@ class Edge:
         if deadline is not None and deadline < self._armed:
             self._arm(deadline)
 
-    def gather(self, size: int) -> None:
-        """So many bytes of a connection have been handed to the core: pump, or let what others bring come with it.
+    def gather(self, size: int, now: float) -> None:
+        """So many bytes that came ``now`` have been handed to the core: pump, or let what others bring come with it.
 
         With many connections most of a load arrives as single messages. What the loop reads in one turn then leaves
         together: one write to the journal, and one to each switch, for all of it. It waits for no more than ``GATHER``
         bytes of others, and effects do not wait.
         """
-        self._came(size)
+        self._came(size, now)
         if self._gathering:
             self._gathered += size
             if self._gathered < GATHER and not self._urgent():

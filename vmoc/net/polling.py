@@ -44,9 +44,8 @@ class BusyPoll:
         """The share of those among the last waits."""
         self._looking = False
 
-    def came(self, size: int) -> None:
-        """So many bytes came."""
-        now = self._clock()
+    def came(self, size: int, now: float) -> None:
+        """So many bytes came at that time."""
         wait = now - self._last
         self._last = now
         if wait > SAME_TURN:

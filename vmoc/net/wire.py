@@ -112,8 +112,9 @@ class Wire(asyncio.Protocol):
             self._take_turns(data)
             return
         try:
-            self._feed(self.cid, data, monotonic())
-            self._gather(len(data))
+            now = monotonic()
+            self._feed(self.cid, data, now)
+            self._gather(len(data), now)
         except Exception as exc:
             self.crashed(exc)
 

@@ -237,11 +237,11 @@ def test_among_many_connections_what_one_turn_of_the_loop_reads_leaves_together(
             first, *_ = crowd(s.edge, FEW + 1)
             for word in (b"one", b"two", b"three"):
                 s.core.say(1, word)
-                s.edge.gather(len(word))
+                s.edge.gather(len(word), time.monotonic())
             assert first.writes == [b"one"], "the first need not wait"
             await until(lambda: first.writes == [b"one", b"twothree"], "the end of the turn", timeout=5)
             s.core.say(1, b"four")
-            s.edge.gather(4)
+            s.edge.gather(4, time.monotonic())
             assert first.writes[2:] == [b"four"], "another turn"
             await asyncio.sleep(0)
 
@@ -252,12 +252,12 @@ def test_nobody_waits_for_more_than_so_many_bytes_of_others(loop_kind: str) -> N
     async def scene() -> None:
         async with stage() as s:
             first, *_ = crowd(s.edge, FEW + 1)
-            s.edge.gather(1)
+            s.edge.gather(1, time.monotonic())
             s.core.say(1, b"quiet")
-            s.edge.gather(5)
-            s.edge.gather(GATHER - 6)
+            s.edge.gather(5, time.monotonic())
+            s.edge.gather(GATHER - 6, time.monotonic())
             assert first.writes == []
-            s.edge.gather(1)
+            s.edge.gather(1, time.monotonic())
             assert first.writes == [b"quiet"]
             await asyncio.sleep(0)
 
@@ -268,10 +268,10 @@ def test_effects_do_not_wait_for_the_end_of_the_turn(loop_kind: str) -> None:
     async def scene() -> None:
         async with stage() as s:
             crowd(s.edge, FEW + 1)
-            s.edge.gather(1)
+            s.edge.gather(1, time.monotonic())
             event = Event(Kind.SWITCH_UP, dpid=1)
             s.core.ask(Report(event))
-            s.edge.gather(1)
+            s.edge.gather(1, time.monotonic())
             assert s.events == [event]
             await asyncio.sleep(0)
 
@@ -284,7 +284,7 @@ def test_with_few_connections_every_read_is_answered_by_itself(loop_kind: str) -
             first, *_ = crowd(s.edge, FEW)
             for word in (b"one", b"two"):
                 s.core.say(1, word)
-                s.edge.gather(len(word))
+                s.edge.gather(len(word), time.monotonic())
             assert first.writes == [b"one", b"two"]
 
     play(loop_kind, scene)
@@ -294,7 +294,7 @@ def test_a_failure_at_the_end_of_a_turn_is_reported(loop_kind: str) -> None:
     async def scene() -> None:
         async with stage() as s:
             crowd(s.edge, FEW + 1)
-            s.edge.gather(1)
+            s.edge.gather(1, time.monotonic())
             s.core.ask(Report(Event(Kind.SWITCH_UP)))
             s.edge.report = lambda _: 1 / 0  # type: ignore[assignment, return-value]
             await until(lambda: bool(s.bugs), "the report", timeout=5)

@@ -42,7 +42,7 @@ class Loop:
             self.turn()
             turns += 1
         self.now = max(self.now, until)
-        self.poll.came(size)
+        self.poll.came(size, self.now)
         return turns
 
 
@@ -94,7 +94,7 @@ def test_a_burst_in_one_turn_says_nothing(loop: Loop) -> None:
         loop.wait(0.002)
         for _ in range(20):
             loop.now += 1e-6
-            loop.poll.came(PACKET_IN)
+            loop.poll.came(PACKET_IN, loop.now)
     assert not loop.ready and loop.yields == 0
 
 

@@ -7,7 +7,7 @@ from ansible.module_utils import waiting
 
 
 class Clock:
-    """Time that passes only by sleeping, and by ``busy`` seconds for each question."""
+    """Time that passes only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 1000.0
