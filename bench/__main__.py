@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import load, machine, report, tools
+from bench.patience import Patience
 
 CASES = [(1, "throughput"), (16, "throughput"), (1, "latency"), (16, "latency")]
 
@@ -28,7 +29,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--window", type=int, help="packet-ins outstanding per switch in throughput lines (64)")
     parser.add_argument("--no-journal", action="store_true", help="without the flow journal: state.path :memory:")
     parser.add_argument(
-        "--patience", type=float, metavar="SECONDS", help="in all, to repeat lines that other programs disturbed (0)"
+        "--patience", type=float, metavar="SECONDS", help="in all, to repeat lines that others disturbed (0)"
     )
     return parser.parse_args()
 
@@ -77,11 +78,11 @@ def main() -> int:
     one_cpu = min(os.sched_getaffinity(0))
     try:
         tools.build()
-        patience = load.Patience(plan.patience)
+        patience = Patience(plan.patience)
         for version in plan.versions:
             for count, mode in CASES:
-                done(patience.best(partial(load.direct, plan, version, count, mode)))
-            done(patience.best(partial(load.direct, plan, version, 1, "latency", one_cpu)))
+                done(load.least_disturbed(patience, partial(load.direct, plan, version, count, mode)))
+            done(load.least_disturbed(patience, partial(load.direct, plan, version, 1, "latency", one_cpu)))
             for workers in plan.workers:
                 load.through(plan, version, None, workers, CASES, patience, done)
                 load.through(plan, version, one_cpu, workers, [(1, "latency")], patience, done)
@@ -95,7 +96,7 @@ def main() -> int:
     for remark in _remarks(results):
         console.print(f"note: {remark}", markup=False)
     if arguments.json:
-        report.write(arguments.json, machine=facts, plan=vars(plan), lines=[r.as_dict() for r in results])
+        report.write(arguments.json, facts, plan=vars(plan), lines=[r.as_dict() for r in results])
     if crossed := sum(r.cross for r in results):
         console.print(f"FAILED: {crossed} answers or packet-ins crossed VLANs")
         return 1

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from rich.table import Table
 
 from bench import tools
+from bench.patience import Patience
 from bench.report import DISTURBED, number
 from bench.scene import VLANS, running, two_slices
 from tests.emulation.process import family
@@ -34,7 +35,7 @@ class Plan:
     """As ``vmoc run`` does unless told otherwise: what the slices have is written down."""
     workers: tuple[int, ...] = field(default_factory=lambda: (one_per_core(),))
     patience: float = 0.0
-    """Seconds in all to spend on repeating lines during which other programs were busy."""
+    """Seconds in all to spend on repeating lines during which others were busy."""
 
 
 QUICK = Plan(seconds=1.5, runs=2, warm_up=0.5, direct_seconds=0.7)
@@ -116,36 +117,25 @@ def _result(title: str, placement: str, report: dict[str, Any], foreign: int, *,
     )
 
 
-class Patience:
-    """Repeats what other programs disturbed, as long as the plan allows; the least disturbed attempt counts."""
-
-    def __init__(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
-
-    def best(self, measure: Callable[[], Result]) -> Result:
-        best = measure()
-        while best.other_cpu > DISTURBED and time.monotonic() < self._until:
-            again = measure()
-            best = min(best, again, key=lambda result: result.other_cpu)
-            best.cross = max(best.cross, again.cross)
-        return best
+def least_disturbed(patience: Patience, measure: Callable[[], Result]) -> Result:
+    """Repeats what others disturbed, as long as the plan allows; what crossed in any attempt counts."""
+    attempts = list(patience.attempts(measure, attrgetter("other_cpu"), DISTURBED))
+    best = min(attempts, key=attrgetter("other_cpu"))
+    best.cross = max(one.cross for one in attempts)
+    return best
 
 
 def direct(plan: Plan, version: str, count: int, mode: str, cpu: int | None = None) -> Result:
     """The tools against each other, without VMOC: what they could do."""
     report, foreign = tools.alone(
-        VLANS,
-        version=version,
-        count=count,
-        mode=mode,
-        window=plan.window,
-        hosts=plan.hosts,
-        seconds=plan.direct_seconds,
-        runs=1,
-        warm_up=0.2,
-        cpu=cpu,
+        VLANS, **_load(plan, version, count, mode), seconds=plan.direct_seconds, runs=1, warm_up=0.2, cpu=cpu
     )
     return _result(f"tools alone, {_outstanding(plan, mode)}", _placement(cpu), report, foreign)
+
+
+def _load(plan: Plan, version: str, count: int, mode: str) -> dict[str, Any]:
+    """The same with VMOC and without."""
+    return {"version": version, "count": count, "mode": mode, "window": plan.window, "hosts": plan.hosts}
 
 
 def _outstanding(plan: Plan, mode: str) -> str:
@@ -179,11 +169,7 @@ def through(
         def measure(count: int, mode: str) -> Result:
             report = tools.switches(
                 vmoc.port,
-                version=version,
-                count=count,
-                mode=mode,
-                window=plan.window,
-                hosts=plan.hosts,
+                **_load(plan, version, count, mode),
                 seconds=plan.seconds,
                 runs=plan.runs,
                 warm_up=plan.warm_up,
@@ -194,6 +180,6 @@ def through(
             return _result(_outstanding(plan, mode), _placement(cpu), report, 0, workers=workers)
 
         for count, mode in cases:
-            done(patience.best(partial(measure, count, mode)))
+            done(least_disturbed(patience, partial(measure, count, mode)))
     if foreign := controllers.counters["foreign"]:
         raise tools.ToolError(f"{foreign} packet-ins reached a controller of another VLAN: isolation is broken.")

@@ -38,9 +38,10 @@ def render(text: str, known: figures.All) -> str:
 def _where(kind: figures.Figures) -> str:
     """What they were measured on."""
     m = kind.machine
+    stolen = f", {m['stolen_percent']} % of the CPUs' time taken by other guests" if "stolen_percent" in m else ""
     return (
         f"*{m['cpus']} CPUs ({m['cpu']}), {m['memory_gb']} GB, Linux {m['kernel']}, Python {m['python']}, {m['date']}, "
-        f"revision {m['revision']}, load average before it {m['load_1min']}.*"
+        f"revision {m['revision']}, load average before it {m['load_1min']}{stolen}.*"
     )
 
 

@@ -19,7 +19,7 @@ from bench import machine, tools
 
 VERSIONS = ("1.0", "1.3")
 DISTURBED = 0.2
-"""CPUs that other programs may use before a line counts as disturbed."""
+"""CPUs that others, programs or guests of the hypervisor, may use before a line counts as disturbed."""
 Line = TypeVar("Line")
 Found_co = TypeVar("Found_co", covariant=True)
 
@@ -81,25 +81,27 @@ def measured(
     if remark := disturbance(lines):
         out.print(f"note: {remark}", markup=False)
     if file:
-        write(file, machine=facts, lines=[asdict(line) for line in lines])  # type: ignore[call-overload]
+        write(file, facts, lines=[asdict(line) for line in lines])  # type: ignore[call-overload]
     return lines
 
 
 def disturbance(lines: Sequence[Any]) -> str | None:
-    """A sentence when other programs were busy meanwhile (``other_cpu`` of a line: how many CPUs they used)."""
+    """A sentence when others were busy meanwhile (``other_cpu`` of a line: how many CPUs they used)."""
     used = [line.other_cpu for line in lines if (getattr(line, "other_cpu", None) or 0) > DISTURBED]
     if not used:
         return None
     return (
-        f"other programs used up to {max(used):.1f} CPUs during {len(used)} of {len(lines)} lines:"
+        f"other programs or guests of the hypervisor used up to {max(used):.1f} CPUs"
+        f" during {len(used)} of {len(lines)} lines:"
         " measure again on a quiet machine before you believe the figures"
     )
 
 
-def write(file: Path, **everything: Any) -> None:
-    """As JSON."""
+def write(file: Path, facts: machine.Facts, **everything: Any) -> None:
+    """As JSON, with what else the hypervisor did meanwhile among the facts."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(everything, indent=1) + "\n")
+    facts = facts | {"stolen_percent": machine.stolen_percent()}
+    file.write_text(json.dumps({"machine": facts} | everything, indent=1) + "\n")
 
 
 def number(value: float | None, digits: int = 0) -> str:

@@ -624,14 +624,15 @@ static double resident_mb_of(int pid)
 /* CPU seconds the whole machine has spent on anything */
 static double machine_cpu(void)
 {
-    unsigned long long user = 0, nice = 0, system = 0, idle, wait, irq = 0, soft = 0;
+    unsigned long long user = 0, nice = 0, system = 0, idle, wait, irq = 0, soft = 0, stolen = 0;
     FILE *f = fopen("/proc/stat", "r");
     if (!f)
         return 0;
-    if (fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &irq, &soft) != 7)
+    if (fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &irq, &soft,
+               &stolen) != 8)
         user = 0;
     fclose(f);
-    return (user + nice + system + irq + soft) / (double)sysconf(_SC_CLK_TCK);
+    return (user + nice + system + irq + soft + stolen) / (double)sysconf(_SC_CLK_TCK);
 }
 
 static int by_value(const void *a, const void *b)

@@ -39,6 +39,7 @@ MACHINE = {
     "revision": "abc",
     "date": "2026-01-02",
     "load_1min": 0.1,
+    "stolen_percent": 1.5,
 }
 
 
@@ -75,7 +76,7 @@ def test_a_table_is_filled_from_the_files_of_its_kind(folder: Path) -> None:
     text = "before\n<!-- figures: spread -->\nold\n<!-- end -->\nafter\n"
     made = page.render(text, figures.read(folder))
     assert made.startswith("before\n") and made.endswith("<!-- end -->\nafter\n") and "old" not in made
-    assert made.count("| 87 500 |") == 2 and "2026-01-02" in made
+    assert made.count("| 87 500 |") == 2 and "2026-01-02" in made and "1.5 % of the CPUs' time" in made
     assert page.render(made, figures.read(folder)) == made
     with pytest.raises(KeyError):
         page.render(text.replace("spread", "trips"), figures.read(folder))

@@ -45,6 +45,7 @@ def test_what_is_measured_is_shown_and_written(tmp_path: Path, capsys: pytest.Ca
     found = json.loads(file.read_text())
     assert found["lines"] == [{"what": "tea", "other_cpu": 0.1}, {"what": "rum", "other_cpu": 0.7}]
     assert found["machine"]["cpus"] >= 1 and found["machine"]["date"]
+    assert 0 <= found["machine"]["stolen_percent"] <= 100
     said = capsys.readouterr().out
     assert "tea" in said and "up to 0.7 CPUs during 1 of 2 lines" in said
 
