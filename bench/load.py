@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -164,7 +165,8 @@ def through(
         if cpu is not None:
             for pid in family(vmoc.pid):
                 for task in os.listdir(f"/proc/{pid}/task"):
-                    os.sched_setaffinity(int(task), {cpu})
+                    with contextlib.suppress(ProcessLookupError):  # threads come and go
+                        os.sched_setaffinity(int(task), {cpu})
 
         def measure(count: int, mode: str) -> Result:
             report = tools.switches(

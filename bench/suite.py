@@ -54,6 +54,8 @@ def measure(command: list[str], file: Path, patience: Patience) -> bool:
             with contextlib.suppress(FileNotFoundError):
                 new.replace(file)
         new.unlink(missing_ok=True)
+        if stolen > QUIET:
+            print(f"   other guests have taken {stolen} % of the CPUs' time", flush=True)
         return math.nan if done.returncode else stolen
 
     new.unlink(missing_ok=True)

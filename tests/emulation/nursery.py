@@ -99,6 +99,11 @@ class Nursery:
             )
         atexit.register(self.close)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def start(self, arguments: Sequence[str], *, output: int, cwd: Path | None, env: Mapping[str, str]) -> Child:
         """``vmoc ARGUMENTS`` in the calling thread's network."""
         with contextlib.ExitStack() as stack:
@@ -110,8 +115,12 @@ class Nursery:
 
     def ask(self, descriptors: Sequence[int] = (), **words: object) -> int:
         """One request and its answer."""
+        request = json.dumps(words).encode()
+        if len(request) > MOST:
+            raise ValueError(f"a request of {len(request)} bytes; the environment is too large")
         with self._asking:
-            socket.send_fds(self._end, [json.dumps(words).encode()], descriptors)
+            with contextlib.suppress(BrokenPipeError):
+                socket.send_fds(self._end, [request], descriptors)
             answer = self._end.recv(64)
         assert answer, f"the nursery has ended ({self._process.wait()})"
         return int(answer)
@@ -125,8 +134,9 @@ class Nursery:
 _nurseries: dict[str | None, Nursery] = {}
 
 
-def nursery(form: str | None) -> Nursery:
-    """The one for programs with that value of VMOC_PURE."""
+def fork_vmoc(arguments: Sequence[str], *, output: int, cwd: Path | None = None, env: Mapping[str, str]) -> Child:
+    """``vmoc ARGUMENTS`` in the calling thread's network, from the nursery of the form that ``env`` asks for."""
+    form = env.get(SWITCH)
     if form not in _nurseries:
         _nurseries[form] = Nursery(form)
-    return _nurseries[form]
+    return _nurseries[form].start(arguments, output=output, cwd=cwd, env=env)

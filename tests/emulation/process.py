@@ -16,9 +16,8 @@ from typing import Any, ClassVar
 
 import yaml
 
-from tests.emulation.nursery import Child, nursery
+from tests.emulation.nursery import Child, fork_vmoc
 from tests.emulation.waiting import wait_until
-from vmoc.native import SWITCH
 
 QUICK_TIMERS = {"reconnect_first": 0.1, "reconnect_max": 0.5}
 _given: deque[int] = deque(maxlen=100)
@@ -160,7 +159,7 @@ class VmocProcess:
         env = os.environ | {"PYTHONUNBUFFERED": "1", "HOME": str(self.directory)}
         with self.log_file.open("ab") as log:
             if self.forked:
-                self._process = nursery(env.get(SWITCH)).start(words, output=log.fileno(), cwd=self.directory, env=env)
+                self._process = fork_vmoc(words, output=log.fileno(), cwd=self.directory, env=env)
                 return
             self._process = subprocess.Popen(
                 [*vmoc_command(), *words],

@@ -16,8 +16,7 @@ from mininet_scenarios.openvswitch import BOTH, PrivateOvs
 from mininet_scenarios.processes import Process, wait_until
 from mininet_scenarios.vmoc import Vmoc
 from tests.emulation.controller import Connection, EmulatedController
-from tests.emulation.nursery import nursery
-from vmoc.native import SWITCH
+from tests.emulation.nursery import fork_vmoc
 
 SOUTH = 6653  # fixed ports: nobody else is in the namespace
 NORTH = 6640
@@ -45,9 +44,8 @@ class ForkedVmoc(Vmoc):
     """The same, started from a nursery."""
 
     def _launch(self) -> Process:
-        words, env = ["run", "-c", str(self.file)], dict(os.environ)
         with self.log.open("ab") as sink:
-            started = nursery(env.get(SWITCH)).start(words, output=sink.fileno(), cwd=None, env=env)
+            started = fork_vmoc(["run", "-c", str(self.file)], output=sink.fileno(), env=os.environ)
         return Process.around("vmoc", started, self.log)
 
 

@@ -110,7 +110,11 @@ class Cloud:
 
     def console_log_show(self, words: list[str]) -> None:
         server = self.state["servers"][self.find("servers", words[0])]
-        print(f"login:\n\nvmoc-boot wrong failed 1 1\nvmoc-boot {server['properties']['vmoc-token']} {self.verdict()}")
+        token = server["properties"]["vmoc-token"]
+        said = f"login:\n\nvmoc-boot wrong failed 1 1 .\nvmoc-boot {token} {self.verdict()} ."
+        read = self.path.with_suffix(f".{token}")
+        print(said if read.exists() else said[:-3])  # it is being written when it is first read
+        read.touch()
 
     def verdict(self) -> str:
         place = self.path.with_suffix(".verdict")

@@ -17,8 +17,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.sliver_name import name_instance
-from ansible.module_utils.vm_guest import read_verdict
-from ansible.module_utils.vm_seed import MARK, user_data
+from ansible.module_utils.vm_guest import find_verdict, read_verdict
+from ansible.module_utils.vm_seed import user_data
 
 DOCUMENTATION = """
 module: openstack_sliver
@@ -210,14 +210,12 @@ class Server:
         deadline = time.monotonic() + limit
         while True:
             status, out, _ = self.call("console", "log", "show", server)
-            for line in reversed(out.splitlines() if status == 0 else []):
-                words = line.strip().split(" ")
-                if words[:2] == [MARK, token] and len(words) > 2:
-                    reason, code = read_verdict(" ".join(words[2:]))
-                    if reason:
-                        self.fail(reason, code)
-                    self.change("server", "set", "--property", "vmoc-booted=yes", server)
-                    return
+            if status == 0 and (verdict := find_verdict(out, token)):
+                reason, code = read_verdict(verdict)
+                if reason:
+                    self.fail(reason, code)
+                self.change("server", "set", "--property", "vmoc-booted=yes", server)
+                return
             if self.show(server).get("status") == "ERROR":
                 self.fail(f"the cloud could not start it: {fault(self.show(server))}")
             if time.monotonic() > deadline:

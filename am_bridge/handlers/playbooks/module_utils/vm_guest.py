@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ansible.module_utils.vm_seed import MARK
+from ansible.module_utils.vm_seed import END, MARK
 from ansible.module_utils.waiting import until
 
 CONSOLE_TAIL = 4096
@@ -166,14 +166,14 @@ class Console:
             return file.read().decode(errors="replace")
         return ""
 
-    def verdict(self, token: str) -> str:
-        """What the boot script said, "" when it has not yet, or not to the end of the line."""
-        whole, _, _ = self.text().rpartition("\n")
-        for line in reversed(whole.splitlines()):
-            words = line.strip().split(" ")
-            if words[:2] == [MARK, token] and len(words) > 2:
-                return " ".join(words[2:])
-        return ""
+
+def find_verdict(console: str, token: str) -> str:
+    """What the boot script said there, "" when it has not yet, or not all of it."""
+    for line in reversed(console.splitlines()):
+        words = line.strip().split(" ")
+        if words[:2] == [MARK, token] and END in words:
+            return " ".join(words[2 : words.index(END)])
+    return ""
 
 
 def read_verdict(verdict: str) -> tuple[str, int]:

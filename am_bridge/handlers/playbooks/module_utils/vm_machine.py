@@ -15,7 +15,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.sliver_life import change_lines
 from ansible.module_utils.vm_domain import Disk, Machine, build, plugged_cards
-from ansible.module_utils.vm_guest import CONSOLE_TAIL, Agent, Console, GuestError, read_verdict
+from ansible.module_utils.vm_guest import CONSOLE_TAIL, Agent, Console, GuestError, find_verdict, read_verdict
 from ansible.module_utils.vm_image import Image, ImageError, find_image
 from ansible.module_utils.vm_libvirt import LibvirtSliver
 from ansible.module_utils.vm_seed import everywhere, hosts_file, meta_data, network_config, user_data
@@ -190,7 +190,7 @@ class VirtualMachine(LibvirtSliver):  # type: ignore[misc]
         limit = self.spec["boot_timeout"] or self.module.params["boot_timeout"]
         looked, token = time.monotonic(), self.state()["token"]
         for _ in until(limit):
-            if image.sign == "marker" and (verdict := console.verdict(token)):
+            if image.sign == "marker" and (verdict := find_verdict(console.text(), token)):
                 reason, status = read_verdict(verdict)
                 if reason:
                     self.fail(reason, status)

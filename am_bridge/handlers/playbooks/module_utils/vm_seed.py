@@ -19,15 +19,17 @@ PLACE = "/var/lib/vmoc"
 """Our folder inside."""
 SCRIPT = "/var/lib/cloud/scripts/per-boot/vmoc"
 MARK = "vmoc-boot"
-"""Begins the line on the console that says how a boot ended: ``vmoc-boot TOKEN done``, or ``failed`` with the command's
-number, its status and the base64 of the last it printed."""
+"""Begins the words on the console that say how a boot ended: ``vmoc-boot TOKEN done .``, or ``failed`` with the
+command's number, its status and the base64 of the last it printed."""
+END = "."
+"""Ends them: the console is read while it is written."""
 
 _BOOT = """#!/bin/sh
 # Runs the sliver's commands at the first boot; tells the console, at each, how it went.
 cd / || exit 1
 console=/dev/console
 [ ! -c /dev/ttyS0 ] || console=/dev/ttyS0
-say() {{ printf '\\n{mark} {token} %s\\n' "$*" >"$console"; }}
+say() {{ printf '\\n{mark} {token} %s {end}\\n' "$*" >"$console"; }}
 if [ ! -e {place}/booted ]; then
     number=1
     while [ -e "{place}/commands/$number" ]; do
@@ -101,7 +103,7 @@ def files(spec: dict[str, Any], hostname: str, token: str) -> Iterator[tuple[str
     yield "/etc/hosts", "0644", hosts_file(spec, hostname)
     for number, command in enumerate(spec["commands"], 1):
         yield f"{PLACE}/commands/{number}", "0700", command + "\n"
-    yield SCRIPT, "0700", _BOOT.format(mark=MARK, place=PLACE, token=shlex.quote(token))
+    yield SCRIPT, "0700", _BOOT.format(mark=MARK, end=END, place=PLACE, token=shlex.quote(token))
 
 
 def hosts_file(spec: dict[str, Any], hostname: str) -> str:

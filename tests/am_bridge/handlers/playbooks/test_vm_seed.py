@@ -82,10 +82,10 @@ def test_the_boot_script_runs_commands_once_and_tells(tmp_path: Any) -> None:
         return str((tmp_path / "console").read_text()).strip()
 
     last = base64.b64encode(b"why\n").decode()
-    assert boot() == f"vmoc-boot t0ken failed 2 3 {last}"
+    assert boot() == f"vmoc-boot t0ken failed 2 3 {last} ."
     (tmp_path / "commands" / "2").write_text("true")
-    assert boot() == "vmoc-boot t0ken done"
-    assert boot() == "vmoc-boot t0ken done"
+    assert boot() == "vmoc-boot t0ken done ."
+    assert boot() == "vmoc-boot t0ken done ."
     assert (tmp_path / "log").read_text() == "one\none\nnever\n", "done once is done"
 
 
