@@ -11,62 +11,27 @@ import pytest
 from tests.emulation import wire as of
 from tests.emulation.frames import E
 from tests.emulation.table import FlowError
-from tests.vmoc.mux.ends import V10, V13, ControllerEnd, SwitchEnd
-from tests.vmoc.mux.groupwire import DROP, bucket, group_desc, group_mod, meter, meter_mod, meters, out
-from tests.vmoc.mux.playbook import Playbook, scene
+from tests.vmoc.mux.ends import V10, V13, SwitchEnd
+from tests.vmoc.mux.groupwire import DROP, bucket, group_desc, group_mod, meter_mod, meters, out
+from tests.vmoc.mux.playbook import Playbook
+from tests.vmoc.mux.restarting import (
+    BOTH,
+    CAROL,
+    X,
+    Y,
+    back,
+    fill,
+    journal,
+    objects,
+    physical,
+    restarted,
+    shown,
+    stage,
+    unguarded,
+)
 from tests.vmoc.mux.tenants import ALICE, BOB, piece, with_segment
 from vmoc.events import Kind
 from vmoc.model import DpidScheme, Policy, Presentation, Slice
-from vmoc.mux.journal import Kept, replay
-
-BOTH = pytest.mark.parametrize("version", [V10, V13])
-CAROL = piece("carol", 100, (1, 2, 3))
-X, Y = "02:00:00:00:00:11", "02:00:00:00:00:12"
-
-
-def stage(version: int, *slices: Slice, **more: Any) -> tuple[Playbook, SwitchEnd]:
-    return scene(version, *(slices or (ALICE, BOB)), journal=True, **more)
-
-
-def back(book: Playbook, switch: SwitchEnd) -> SwitchEnd:
-    """The switch connects to the VMOC of after the restart."""
-    again = book.switch(model=switch.model)
-    book.advance(3)
-    return again
-
-
-def restarted(book: Playbook, switch: SwitchEnd, *slices: Slice) -> SwitchEnd:
-    book.restart(*slices)
-    return back(book, switch)
-
-
-def shown(end: ControllerEnd) -> list[tuple[int, int, int]]:
-    """(table, priority, cookie) of what a controller is told it has."""
-    return sorted((stat.table, stat.priority, stat.cookie) for stat in end.flow_stats())
-
-
-def physical(switch: SwitchEnd) -> set[tuple[object, ...]]:
-    return {
-        (e.table, e.priority, tuple(sorted(e.match.items())), e.cookie, e.actions, id(e)) for e in switch.model.flows()
-    }
-
-
-def unguarded(switch: SwitchEnd) -> list[of.FlowMod]:
-    """What was written to the switch but guards."""
-    return [mod for mod in switch.flow_mods() if mod.cookie >> 48 != 0xFFFE]
-
-
-def journal(book: Playbook) -> list[Kept]:
-    """What a restart now would find."""
-    return replay(book.batches)
-
-
-def fill(book: Playbook, version: int) -> None:
-    for number, name in enumerate(("alice", "bob")):
-        end = book.at(name)
-        end.add(2, cookie=0x10 + number, eth_dst=X, priority=5)
-        end.add("flood", cookie=0x20 + number, eth_dst=Y, priority=6)
-        assert not end.errors()
 
 
 @BOTH
@@ -358,104 +323,6 @@ def test_what_the_switch_does_not_take_as_it_should_be_is_deleted(version: int) 
     assert again.flows(100) == [] and len(again.flows(200)) == 2
     assert shown(book.at("alice")) == [] and len(shown(book.at("bob"))) == 2
     assert not book.at("alice").errors(), "no controller has asked for it"
-
-
-def objects(book: Playbook) -> None:
-    alice, bob = book.at("alice"), book.at("bob")
-    for end in (alice, bob):
-        group_mod(end, 1, bucket(out(2)) + bucket(out(3)))
-        group_mod(end, 2, bucket(of.group(1)))
-        meter_mod(end, 1)
-        meter_mod(end, 2)
-        end.flow_mod("add", of.match(V13, eth_dst=X), instructions=meter(1) + of.apply_actions(of.group(2)), cookie=7)
-        assert not end.errors()
-
-
-def test_groups_and_meters_are_a_slices_own_again() -> None:
-    book, switch = stage(V13)
-    objects(book)
-    groups, configured = dict(switch.model.groups), dict(switch.model.meters)
-    again = restarted(book, switch)
-    assert (again.model.groups, again.model.meters) == (groups, configured)
-    assert not again.take("group_mod") and not again.take("meter_mod") and not unguarded(again)
-    alice = book.at("alice")
-    assert group_desc(alice).keys() == meters(alice).keys() == {1, 2}
-    group_mod(alice, 3, bucket(out(2)))
-    meter_mod(alice, 2, b"", command=2)
-    meter_mod(alice, 3)
-    assert not alice.errors()
-    assert len(again.model.groups) == len(groups) + 1 and len(again.model.meters) == len(configured)
-    group_mod(alice, 2, command=2)
-    assert shown(alice) == [], "it went with its group"
-    assert shown(book.at("bob")) == [(0, 100, 7)]
-
-
-@pytest.mark.parametrize("when", ["after", "during"])
-def test_an_id_of_a_group_that_went_after_a_restart_does_not_come_again(when: str) -> None:
-    book, switch = stage(V13)
-    slices = book.slices
-    objects(book)
-    used = {physical >> 20 for physical in switch.model.groups}
-    again = restarted(book, switch, *(slices if when == "after" else slices[1:]))
-    book.adopt(*slices[1:])
-    book.advance(2)
-    book.adopt(*slices)
-    book.advance(3)
-    left = set(again.model.groups)
-    group_mod(book.at("alice"), 1, bucket(out(2)))
-    (fresh,) = set(again.model.groups) - left
-    assert fresh >> 20 not in used
-
-
-def test_groups_and_meters_the_switch_lost_are_not_the_slices_any_more() -> None:
-    book, switch = stage(V13)
-    objects(book)
-    mine = {e.cookie >> 48 for e in switch.flows(100)}
-    switch.model.table.entries = [e for e in switch.model.table.entries if e.cookie >> 48 not in mine]
-    gone = sorted(switch.model.groups)[:2]  # alice came first
-    switch.model.groups = {k: v for k, v in switch.model.groups.items() if k not in gone}
-    switch.model.meters = {k: v for k, v in switch.model.meters.items() if k > 2}
-    restarted(book, switch)
-    assert group_desc(book.at("alice")) == meters(book.at("alice")) == {}
-    assert group_desc(book.at("bob")).keys() == meters(book.at("bob")).keys() == {1, 2}
-    group_mod(book.at("alice"), 1, bucket(out(2)))
-    meter_mod(book.at("alice"), 1)
-    assert not book.at("alice").errors()
-
-
-def test_groups_and_meters_that_are_otherwise_are_written_anew() -> None:
-    book, switch = stage(V13)
-    objects(book)
-    groups, configured = dict(switch.model.groups), dict(switch.model.meters)
-    first = min(groups)
-    switch.model.groups[first] = (groups[first][0], bucket(out(6)))
-    switch.model.meters[1] = (1, struct.pack("!HHII4x", 1, 16, 1, 0))
-    again = restarted(book, switch)
-    assert (again.model.groups, again.model.meters) == (groups, configured)
-    assert len(again.take("group_mod")) == len(again.take("meter_mod")) == 1
-
-
-def test_a_group_the_switch_does_not_take_is_deleted_with_what_leads_there() -> None:
-    book, switch = stage(V13)
-    objects(book)
-    first = min(switch.model.groups)
-    switch.model.groups[first] = (0, bucket(out(6)))
-    book.restart()
-    again = book.dial_in(model=switch.model)
-    plain = again.model._on_group_mod
-
-    def group_mod_(message: Any) -> None:
-        if message.raw[8:10] == b"\0\1":
-            raise FlowError(6, 1)
-        plain(message)
-
-    again.model._on_group_mod = group_mod_  # type: ignore[method-assign]
-    again.send(of.hello(V13, 1, switch.model.versions))
-    book.advance(3)
-    assert first not in again.model.groups and len(again.model.groups) == 2
-    assert again.flows(100) == [] and len(again.flows(200)) == 1
-    assert group_desc(book.at("alice")) == {} and group_desc(book.at("bob")).keys() == {1, 2}
-    assert shown(book.at("alice")) == [] or (book.advance(70) is None and shown(book.at("alice")) == [])
 
 
 # -- ports, pipelines and slots ---------------------------------------------------------------------------

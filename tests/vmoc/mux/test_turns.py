@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 
 import pytest
@@ -10,61 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.emulation import wire as of
-from tests.emulation.frames import E
-from tests.emulation.layout import Message
 from tests.vmoc.mux.ends import V10, V13, ControllerEnd, SwitchEnd
-from tests.vmoc.mux.playbook import Playbook, scene
-from tests.vmoc.mux.tenants import ALICE, BOB, piece, with_limits
+from tests.vmoc.mux.pacing import BOTH, EVERY, FREE, TWO, WINDOW, adds, answer, calm, in_flight, seen
+from tests.vmoc.mux.playbook import scene
+from tests.vmoc.mux.tenants import ALICE, BOB, with_limits
 from vmoc.mux.effects import PauseReading, ResumeReading
-from vmoc.mux.switch import Switch
-
-BOTH = pytest.mark.parametrize("version", [V10, V13])
-WINDOW, EVERY = Switch.WINDOW, Switch.ACK_EVERY
-FREE = {"max_flows": 0}
-TWO = piece("alice", 100, (1, 2, 3), controllers=("one", "two"))
-
-
-def calm(version: int, *slices: object, **more: object) -> tuple[Playbook, SwitchEnd]:
-    """A scene in which barriers are answered when the test says so."""
-    book, switch = scene(version, *(slices or (with_limits(ALICE, **FREE), with_limits(BOB, **FREE))), **more)
-    switch.hold("barrier_reply")
-    return book, switch
-
-
-def answer(switch: SwitchEnd, count: int = 1) -> None:
-    """The switch answers its oldest barriers, and goes on holding back the next."""
-    for _ in range(count):
-        assert switch.model.held, "no barrier is waiting for its answer"
-        raw = switch.model.held.pop(0)
-        switch.does(lambda model, raw=raw: model.peer.send(raw))
-
-
-def adds(version: int, count: int, first: int = 0, port: int = 2) -> list[bytes]:
-    return [
-        of.flow_mod(
-            version, "add", of.match(version, eth_dst=first + n), of.output(version, port), xid=1000 + first + n
-        )
-        for n in range(count)
-    ]
-
-
-def seen(switch: SwitchEnd, vlan: int = 100) -> list[int]:
-    """What adds of a VLAN have arrived, in order."""
-    mods = [of.parse_flow_mod(m) for m in switch.log("flow_mod")]
-    return [m.match["eth_dst"][0] for m in mods if m.vlan == vlan and "eth_dst" in m.match]
-
-
-def in_flight(switch: SwitchEnd, vlan: int = 100) -> int:
-    """Adds of a VLAN written after the last barrier before them that was answered (the VLAN's own, or not)."""
-    answered = {m.xid for m in switch.log("barrier_request")} - {Message(raw).xid for raw in switch.model.held}
-    count = 0
-    for message in reversed(switch.inbox):
-        if message.name == "barrier_request" and message.xid in answered:
-            break
-        if message.name == "flow_mod" and of.parse_flow_mod(message).vlan == vlan:
-            count += 1
-    return count
-
 
 # -- one slice -------------------------------------------------------------------------------------------
 
@@ -413,122 +362,6 @@ def test_one_that_does_not_read_waits_beside_the_queue(version: int):
     while switch.model.held:
         answer(switch)
     assert not a.paused
-
-
-# -- heavy messages --------------------------------------------------------------------------------------
-
-SIZE = 9100
-HEAVY = Switch.HEAVY_WINDOW // SIZE + 1
-"""So many of that size fill the window of bytes."""
-
-
-def outs(version: int, count: int, first: int = 0, vlan: int = 100, size: int = SIZE) -> list[bytes]:
-    return [
-        of.packet_out(version, E(vlan, payload=bytes((first + n,)), size=size), of.output(version, 3), xid=first + n)
-        for n in range(count)
-    ]
-
-
-def sent(switch: SwitchEnd, vlan: int = 100) -> list[int]:
-    frames = [of.parse_packet_out(m).data for m in switch.log("packet_out")]
-    return [frame[18] for frame in frames if frame[14] << 8 | frame[15] == vlan]
-
-
-@BOTH
-def test_bytes_in_flight_are_bounded_too(version: int):
-    book, switch = calm(version)
-    a, b = book.at("alice"), book.at("bob")
-    a.send(*outs(version, 200))
-    assert HEAVY < EVERY
-    assert sent(switch) == list(range(HEAVY))
-    assert a.paused
-    assert len(switch.model.held) == 1, "asked at once, not when 32 are in flight"
-    b.send(*outs(version, 1, vlan=200))
-    assert sent(switch, 200) == [0]
-    while switch.model.held:
-        before = len(sent(switch))
-        answer(switch)
-        assert len(sent(switch)) - before <= HEAVY
-    assert sent(switch) == list(range(200))
-    assert not a.paused
-
-
-@BOTH
-def test_heavy_bytes_count_until_they_are_confirmed(version: int):
-    """A barrier's answer is about what was written before it; what came after stays in flight."""
-    book, switch = calm(version)
-    a = book.at("alice")
-    a.send(*outs(version, HEAVY - 5), of.message(version, "barrier_request", b"", 1), *outs(version, 4, 100))
-    assert not a.paused
-    answer(switch)
-    a.send(*outs(version, 100, 150))
-    # The four are still on their way: so many fewer now.
-    assert len(sent(switch)) == HEAVY - 5 + HEAVY
-    assert a.paused
-    while switch.model.held:
-        answer(switch)
-    assert sent(switch) == [*range(HEAVY - 5), *range(100, 104), *range(150, 250)]
-
-
-@BOTH
-def test_what_is_confirmed_counts_no_more_although_others_are_not(version: int):
-    """With something always in flight, heavy messages from time to time never add up to a window."""
-    book, switch = calm(version)
-    a = book.at("alice")
-    for number in range(3 * HEAVY):
-        a.send(*outs(version, 1, number), of.message(version, "barrier_request", b"", 1))
-        assert not a.paused
-        if number:
-            answer(switch)
-            assert switch.model.held
-
-
-@BOTH
-def test_light_messages_do_not_count_as_bytes(version: int):
-    book, switch = calm(version)
-    a = book.at("alice")
-    light = Switch.HEAVY - 100
-    a.send(*outs(version, 200, size=light))
-    assert len(sent(switch)) == WINDOW
-    while switch.model.held:
-        answer(switch)
-    assert len(sent(switch)) == 200
-
-
-def test_heavy_group_mods_count():
-    book, switch = calm(V13, with_limits(ALICE, **FREE))
-    a = book.at("alice")
-    actions = 4 * (of.output(V13, 1) + of.output(V13, 2) + of.output(V13, 3))
-    bucket = struct.pack("!HHII4x", 16 + len(actions), 0, 0xFFFFFFFF, 0xFFFFFFFF) + actions
-
-    def mods(command: int, count: int) -> list[bytes]:
-        return [of.message(V13, "group_mod", struct.pack("!HBxI", command, 0, 7) + 32 * bucket)] * count
-
-    (made,) = mods(0, 1)
-    fit = Switch.HEAVY_WINDOW // len(made) + 1
-    assert len(made) > Switch.HEAVY and fit < WINDOW
-    a.send(made, *mods(1, 200))
-    assert len(switch.log("group_mod")) == fit
-    assert a.paused
-    while switch.model.held:
-        answer(switch)
-    assert len(switch.log("group_mod")) == 201
-    assert not a.errors()
-
-
-@BOTH
-def test_of_two_controllers_that_fill_it_one_goes(version: int):
-    book, switch = calm(version, with_limits(TWO, **FREE), BOB)
-    one, two = book.at("one"), book.at("two")
-    one.send(*outs(version, HEAVY))
-    assert not one.paused
-    two.send(*outs(version, 2, 100))
-    book.accept = None
-    one.close()
-    while switch.model.held:
-        answer(switch)
-    assert sent(switch) == [*range(HEAVY), 100, 101]
-    assert not two.paused
 
 
 # -- all of it -------------------------------------------------------------------------------------------
