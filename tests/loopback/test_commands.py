@@ -142,11 +142,13 @@ def test_topology(scene13: Scene, vmoc: Run) -> None:
 
 def test_events(scene13: Scene, vmoc: Run) -> None:
     where = dpid(scene13)
-    told = [json.loads(line) for line in vmoc(f"events --dpid {where} -o json").splitlines()]
+
+    def events() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in vmoc(f"events --dpid {where} -o json").splitlines()]
+
+    told = wait_until(lambda: len(found := events()) >= 5 and found, "all that the worker tells, later")
     names = [one["name"] for one in told]
-    assert names.index("switch-connected" if "switch-connected" in names else "datapath-state") < names.index(
-        "switch-up"
-    )
+    assert names.index("datapath-state") < names.index("switch-up") < names.index("controller-connected")
     assert {one["dpid"] for one in told} == {where}
     scene13.A.flow_mod(actions=of.output(of.V13, 5))
     scene13.A.barrier()

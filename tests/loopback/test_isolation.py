@@ -293,12 +293,11 @@ def test_port_statistics_show_own_ports(scene: Scene) -> None:
     assert scene.A.stats("port", of.port_stats_body(scene.version, 4)) == b""
 
 
-def test_descriptions_name_no_other_slice(scene: Scene) -> None:
-    body = scene.A.stats("desc")
-    assert len(body) == 1056
-    for secret in (b"bob", b"alice", str(VLAN_B).encode()):
-        assert secret not in body
-    assert str(VLAN_A).encode() in body[-256:]
+def test_descriptions_name_ones_own_vlan_and_nobody_elses(scene: Scene) -> None:
+    texts = (b"emulation", b"emulated switch", b"1", b"0")
+    for connection, vlan in ((scene.A, VLAN_A), (scene.B, VLAN_B)):
+        datapath = f"vlan {vlan} of 0x{scene.dpid:016x}".encode()
+        assert connection.stats("desc") == struct.pack("!256s256s256s32s256s", *texts, datapath)
 
 
 def test_unknown_statistics_are_an_error(scene: Scene) -> None:

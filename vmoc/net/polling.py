@@ -17,7 +17,8 @@ from typing import Final
 
 LOOK: Final = 50e-6
 """Seconds without anything after which it is better to sleep."""
-SOON: Final = (LOOK / 2, 3 * LOOK)
+SOONEST: Final = LOOK / 2
+LATEST: Final = 3 * LOOK
 """Waits that looking is good for: nobody is woken within less than that, and the most is with having been woken."""
 SINGLE: Final = 512
 """Bytes of what came by itself. More at once come from whoever has more to do than time, and wait for no waking."""
@@ -48,8 +49,12 @@ class BusyPoll:
         """So many bytes came at that time."""
         wait = now - self._last
         self._last = now
-        if wait > SAME_TURN:
-            self._soon += ((SOON[0] < wait < SOON[1] and size <= SINGLE) - self._soon) / MEMORY
+        if wait <= SAME_TURN:
+            return
+        if size > SINGLE or not SOONEST < wait < LATEST:
+            self._soon -= self._soon / MEMORY
+            return
+        self._soon += (1 - self._soon) / MEMORY
         if not self._looking and self._soon > 0.5:
             self._looking = True
             self._call_soon(self._look)

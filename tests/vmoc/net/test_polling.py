@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from vmoc.net.polling import LOOK, MEMORY, SINGLE, SOON, BusyPoll
+from vmoc.net.polling import LATEST, LOOK, MEMORY, SINGLE, SOONEST, BusyPoll
 
 PACKET_IN = 86
 WAIT = 40e-6
@@ -58,7 +58,7 @@ def test_it_looks_where_what_comes_next_comes_soon_and_yields_each_time(loop: Lo
 
 
 def test_it_learns_so_although_being_woken_takes_its_time(loop: Loop) -> None:
-    woken = SOON[1] - 10e-6
+    woken = LATEST - 10e-6
     assert woken > 2 * LOOK
     turns = [loop.wait(woken) for _ in range(2 * MEMORY)]
     assert turns[-1] > 0
@@ -75,7 +75,7 @@ def test_it_sleeps_when_nothing_has_come_for_a_moment(loop: Loop) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "size"),
-    [(500e-6, PACKET_IN), (0.01, PACKET_IN), (SOON[0] / 2, PACKET_IN), (WAIT, SINGLE + 1), (WAIT, 65536)],
+    [(500e-6, PACKET_IN), (0.01, PACKET_IN), (SOONEST / 2, PACKET_IN), (WAIT, SINGLE + 1), (WAIT, 65536)],
     ids=["rarely", "hardly ever", "where nobody is woken", "several at once", "many at once"],
 )
 def test_it_does_not_where_that_gains_nothing(loop: Loop, seconds: float, size: int) -> None:
