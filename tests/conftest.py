@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,8 +22,6 @@ hypothesis.settings.load_profile("vmoc")
 # Worker processes of every ``vmoc run`` that does not say so itself. Each costs half a second of CPU at its start; real
 # switches are on two of them.
 WORKERS = os.environ.get("VMOC_WORKERS")
-
-JOBS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 VmocProcess.forked = True
 
@@ -55,9 +51,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     os.environ["VMOC_WORKERS"] = WORKERS or ("2" if switches else "1")
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark tests/ovs and tests/mininet, and skip them where they cannot work. What is left, long ones first."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests/ovs and tests/mininet, and skip them where they cannot work."""
     for item in items:
         folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if folder in PRIVILEGED:
@@ -67,18 +62,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
                 item.add_marker(pytest.mark.skip(reason=reason))
         if item.get_closest_marker("interpreted") and not native.why_interpreted():
             item.add_marker(pytest.mark.skip(reason="replaces what is compiled"))
-    yield
-    # Tests that need root are handed out one by one, or by groups; others in equal parts, whose owners steal.
-    parts = 1 if any(item.get_closest_marker(mark) for item in items for mark in PRIVILEGED) else JOBS
-    items[:] = _long_first(items, parts)
-
-
-def _long_first(items: list[pytest.Item], jobs: int) -> list[pytest.Item]:
-    """In another order: of so many equal parts each begins with long ones, so that what ends last is short."""
-    long = [item for item in items if item.get_closest_marker("slow")]
-    short = iter([item for item in items if not item.get_closest_marker("slow")])
-    ordered: list[pytest.Item] = []
-    for job in range(jobs):
-        ordered += long[job::jobs]
-        ordered += itertools.islice(short, max(0, len(items) * (job + 1) // jobs - len(ordered)))
-    return ordered
+    # The long ones first: the last to end should be short.
+    items.sort(key=lambda item: not (item.get_closest_marker("slow") and item.get_closest_marker("ovs")))
