@@ -15,10 +15,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-LOOK: Final = 50e-6
-"""Seconds without anything after which it is better to sleep."""
-SOONEST: Final = LOOK / 2
-LATEST: Final = 3 * LOOK
+LOOK: Final = 100e-6
+"""Seconds after what came last when it is better to sleep: time to handle that, and to wake whoever answers."""
+SOONEST: Final = LOOK / 4
+LATEST: Final = 2 * LOOK
 """Waits that looking is good for: nobody is woken within less than that, and the most is with having been woken."""
 SINGLE: Final = 512
 """Bytes of what came by itself. More at once come from whoever has more to do than time, and wait for no waking."""

@@ -59,7 +59,7 @@ def test_it_looks_where_what_comes_next_comes_soon_and_yields_each_time(loop: Lo
 
 def test_it_learns_so_although_being_woken_takes_its_time(loop: Loop) -> None:
     woken = LATEST - 10e-6
-    assert woken > 2 * LOOK
+    assert woken > LOOK
     turns = [loop.wait(woken) for _ in range(2 * MEMORY)]
     assert turns[-1] > 0
 
