@@ -77,3 +77,18 @@ def test_fairness_is_judged_by_medians_of_turns_alone_and_beside(monkeypatch: py
     assert replace(line, per_second=line.alone_per_second).held
     assert not replace(line, per_second=line.alone_per_second, p99_us=601.0).held
     assert not replace(line, per_second=line.alone_per_second, lost=1).held
+
+
+def test_turns_that_others_disturb_are_repeated_and_the_least_disturbed_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = iter([0.0, 0.1, 0.9, 0.0, 0.0, 0.5, 0.1, 0.0, 0.8, 0.7, 0.6, 0.6])  # two of six pairs are quiet
+    lost = iter([0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0])
+    numbers = iter(range(1, 13))
+
+    def turn(version: str, kind: str, seconds: float, *, unlimited: bool = False) -> fairness.Turn:
+        return fairness.Turn(1.0, float(next(numbers)), 1.0, next(lost), 0, next(others))
+
+    monkeypatch.setattr(fairness, "turn", turn)
+    line = fairness.measure("1.3", "flow-mods", 1.0, 3)
+    assert next(numbers, None) is None, "twice as many turns as are meant, and no more"
+    assert (line.alone_p99_us, line.p99_us, line.other_cpu) == (5.0, 6.0, 0.5), "of the first, the third, the fourth"
+    assert line.lost == 2, "wherever it was"
