@@ -52,7 +52,9 @@ def read(folder: Path) -> All:
         documents = [json.loads(file.read_text()) for file in files]
         if documents:
             lines = [make(**line) for document in documents for line in document["lines"]]
-            found[kind] = Figures(kind, lines, documents[-1]["machine"])
+            stolen = [document["machine"].get("stolen_percent") for document in documents]
+            machine = documents[-1]["machine"]
+            found[kind] = Figures(kind, lines, machine if None in stolen else machine | {"stolen_percent": max(stolen)})
     return found
 
 

@@ -65,7 +65,8 @@ def test_every_plot_is_there_and_shown() -> None:
 def folder(tmp_path: Path) -> Path:
     """Figures of a spread load over 2 VLANs, where 4000 virtual datapaths cost an eighth of the trips."""
     lines = [SPREAD, SPREAD | {"vlans": 250, "datapaths": 4000, "per_second": 87_500.0}]
-    (tmp_path / "spread-1.0.json").write_text(json.dumps({"machine": MACHINE, "lines": lines}))
+    disturbed = MACHINE | {"stolen_percent": 2.5}
+    (tmp_path / "spread-1.0.json").write_text(json.dumps({"machine": disturbed, "lines": lines}))
     (tmp_path / "spread-1.3.json").write_text(
         json.dumps({"machine": MACHINE, "lines": [one | {"version": "1.3"} for one in lines]})
     )
@@ -76,7 +77,7 @@ def test_a_table_is_filled_from_the_files_of_its_kind(folder: Path) -> None:
     text = "before\n<!-- figures: spread -->\nold\n<!-- end -->\nafter\n"
     made = page.render(text, figures.read(folder))
     assert made.startswith("before\n") and made.endswith("<!-- end -->\nafter\n") and "old" not in made
-    assert made.count("| 87 500 |") == 2 and "2026-01-02" in made and "1.5 % of the CPUs' time" in made
+    assert made.count("| 87 500 |") == 2 and "2026-01-02" in made and "2.5 % of the CPUs' time" in made
     assert page.render(made, figures.read(folder)) == made
     with pytest.raises(KeyError):
         page.render(text.replace("spread", "trips"), figures.read(folder))
