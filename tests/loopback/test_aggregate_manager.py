@@ -75,7 +75,7 @@ class Scene:
             self.drifts.append(report.kind)
 
     def kill(self, part: str) -> None:
-        """End it without a farewell."""
+        """End it without a farewell; whoever that cuts off from the switch has noticed when this returns."""
         match part:
             case "manager":
                 assert self.manager is not None
@@ -86,6 +86,8 @@ class Scene:
                 self.switch.kill()
             case "controller":
                 self.controller.kill()
+        if part in ("vmoc", "switch"):
+            wait_until(lambda: not self.controller.live(), "the controller's connection to end", 30)
 
     def check_works(self) -> None:
         """The manager's slice is there, and its controller controls VLAN 101 of the switch."""
