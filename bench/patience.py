@@ -20,12 +20,24 @@ LISTENED: Final = 5.0
 PAUSE: Final = 30.0
 
 
+def listen() -> float:
+    """Percent of the CPUs' time stolen just now, with all of them busy: nothing is stolen from one that is idle."""
+    began = Ticks.now()
+    with contextlib.ExitStack() as stack:
+        for _ in os.sched_getaffinity(0):
+            busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            stack.callback(busy.wait)
+            stack.callback(busy.kill)
+        time.sleep(LISTENED)
+    return began.stolen_percent(Ticks.now())
+
+
 class Patience:
     """Seconds, in all, for both."""
 
-    def __init__(self, seconds: float, stolen: Callable[[], float] | None = None) -> None:
+    def __init__(self, seconds: float, stolen: Callable[[], float] = listen) -> None:
         self._until = time.monotonic() + seconds
-        self._stolen = stolen or listen
+        self._stolen = stolen
 
     @property
     def left(self) -> float:
@@ -45,15 +57,3 @@ class Patience:
         yield (found := measure())
         while disturbance(found) > most and self.left:
             yield (found := measure())
-
-
-def listen() -> float:
-    """Percent of the CPUs' time stolen just now, with all of them busy: nothing is stolen from one that is idle."""
-    began = Ticks.now()
-    with contextlib.ExitStack() as stack:
-        for _ in os.sched_getaffinity(0):
-            busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            stack.callback(busy.wait)
-            stack.callback(busy.kill)
-        time.sleep(LISTENED)
-    return began.stolen_percent(Ticks.now())

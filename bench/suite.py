@@ -10,7 +10,6 @@ part, and repeats parts that were disturbed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import subprocess
@@ -41,25 +40,25 @@ PARTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 
 def measure(command: list[str], file: Path, patience: Patience) -> bool:
     """One part; its least disturbed figures stay. False if it could not be measured, or something crossed VLANs."""
-    new, kept = file.with_suffix(".new"), math.inf
-
-    def attempt() -> float:
-        """Percent stolen; NaN if it failed."""
-        nonlocal kept
+    new, least = file.with_suffix(".new"), math.inf
+    while True:
         patience.wait()
-        done = subprocess.run([*command, "--json", str(new)], check=False)
-        stolen = float(json.loads(new.read_text())["machine"]["stolen_percent"]) if new.exists() else math.nan
-        if done.returncode or stolen < kept:
-            kept = stolen
-            with contextlib.suppress(FileNotFoundError):
-                new.replace(file)
         new.unlink(missing_ok=True)
-        if stolen > QUIET:
-            print(f"   other guests have taken {stolen} % of the CPUs' time", flush=True)
-        return math.nan if done.returncode else stolen
-
-    new.unlink(missing_ok=True)
-    return not any(math.isnan(stolen) for stolen in patience.attempts(attempt, lambda stolen: stolen, QUIET))
+        status = subprocess.run([*command, "--json", str(new)], check=False).returncode
+        if not new.exists():
+            return False
+        stolen = float(json.loads(new.read_text())["machine"]["stolen_percent"])
+        if status or stolen < least:
+            new.replace(file)
+            least = stolen
+        new.unlink(missing_ok=True)
+        if status:
+            return False
+        if stolen <= QUIET:
+            return True
+        print(f"   other guests have taken {stolen} % of the CPUs' time", flush=True)
+        if not patience.left:
+            return True
 
 
 def main() -> int:

@@ -125,7 +125,8 @@ class Edge:
         self._again = False
         self._gathering = False
         self._gathered = 0
-        self._came = BusyPoll(loop).came
+        self.polling = BusyPoll(loop)
+        self._came = self.polling.came
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             Dial: self._dial,
             AbandonDial: self._abandon,

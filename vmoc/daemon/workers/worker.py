@@ -335,19 +335,24 @@ class Worker:
             self._send(m.Forgotten(keys, self._seen))
 
     async def _report_load(self) -> None:
-        before, used = monotonic(), time.process_time()
+        before, used = monotonic(), self._used()
         collecting = Collecting(before)
         while True:
             await asyncio.sleep(LOAD)
-            now, cpu = monotonic(), time.process_time()
+            now, cpu = monotonic(), self._used()
             edge = None if self._forwarder is None else self._forwarder.edge
-            self._send(m.Load((cpu - used) / (now - before), 0 if edge is None else edge.load()[0]["south"]))
+            self._send(m.Load(max(0.0, cpu - used) / (now - before), 0 if edge is None else edge.load()[0]["south"]))
             before, used = now, cpu
             if edge is not None:
                 wires = len(edge.wires)
                 gone = edge.registered - wires + self._dropped
                 if collecting.is_due(gone, wires + len(self._snapshot.slices), now):
                     gc.collect()
+
+    def _used(self) -> float:
+        """Seconds of CPU so far that were needed: not those in which it looked whether there is more to do."""
+        looked = 0.0 if self._forwarder is None else self._forwarder.edge.polling.spent
+        return time.process_time() - looked
 
     def _spawn(self, work: Any) -> None:
         task = self._loop.create_task(work)
