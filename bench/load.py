@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +14,7 @@ from rich.table import Table
 from bench import tools
 from bench.patience import Patience
 from bench.report import DISTURBED, number
-from bench.scene import VLANS, running, two_slices
+from bench.scene import VLANS, place, running, two_slices
 from tests.emulation.process import family
 from vmoc.cli.run import one_per_core
 
@@ -163,10 +161,7 @@ def through(
         running(two_slices(controllers.ports), version, options=("--workers", str(workers)), **state) as vmoc,
     ):
         if cpu is not None:
-            for pid in family(vmoc.pid):
-                for task in os.listdir(f"/proc/{pid}/task"):
-                    with contextlib.suppress(ProcessLookupError):  # threads come and go
-                        os.sched_setaffinity(int(task), {cpu})
+            place(family(vmoc.pid), cpu)
 
         def measure(count: int, mode: str) -> Result:
             report = tools.switches(

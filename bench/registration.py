@@ -2,8 +2,8 @@
 
 26 000 VLAN segments registered in batches while a two-slice packet-in load runs, and what that does to the load; one
 registration at a time; a start with all of it stored; listing it; 4 000 controller connections at once; and one
-registration at a time while switches send all they can. The switches of the 26 000 are either not there yet, or all
-there and carry the load themselves (``present``).
+registration at a time while switches send all they can, and while one sends little but often. The switches of the
+26 000 are either not there yet, or all there and carry the load themselves (``present``).
 """
 
 from __future__ import annotations
@@ -18,107 +18,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
-from rich.table import Table
-
-from am_bridge.channel import open_channel
-from am_bridge.convert import slice_message
 from bench import report, tools
-from bench.scene import VLANS, Background, running, two_slices
-from tests.emulation.process import VmocProcess, vmoc_command
+from bench.calls import Caller, Figure, table
+from bench.scene import VLANS, Background, place, running, two_slices
+from tests.emulation.process import family, vmoc_command
 from vmoc.model import Attachment, Endpoint, Segment, Slice
-from vmoc.v1 import resources_pb2, server_pb2, server_pb2_grpc, slices_pb2, slices_pb2_grpc
 
 SWITCHES, PER_SWITCH, BATCH = 18, 1444, 1000
 RATE = 2000
 CONNECTIONS = 4000
 FLOODING = 16
+TRICKLE = 7000
+PARTS = ("loaded", "present", "stored", "connected", "flooded", "trickled")
 LOAD_DPID = 1
 FIRST_VLAN = 200
 FIRST_DPID = 0x1000
 LOADED = f"{report.number(SWITCHES * PER_SWITCH)} segments in batches of {BATCH} under load"
 PRESENT = f"{LOADED}, on {SWITCHES} switches that are there"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table; ``most`` and ``least`` are what it is meant to be."""
-
-    what: str
-    value: float
-    unit: str
-    most: float | None = None
-    least: float | None = None
-
-    @property
-    def held(self) -> bool | None:
-        """Whether it is as it is meant to be; None if nothing is."""
-        if self.most is None and self.least is None:
-            return None
-        return (self.most is None or self.value < self.most) and (self.least is None or self.value >= self.least)
-
-
-class Caller:
-    """The client: blocking calls on one channel."""
-
-    def __init__(self, vmoc: VmocProcess) -> None:
-        self.address: str = vmoc.config["grpc"]["listen"]
-        self._channel = open_channel(self.address)
-        self._slices: Any = slices_pb2_grpc.SliceServiceStub(self._channel)
-        self._server: Any = server_pb2_grpc.ServerServiceStub(self._channel)
-        self._asked = 0
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def wait_ready(self, timeout: float = 60) -> None:
-        """Wait until the server says that it is at work."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            try:
-                info = self._server.GetServerInfo(server_pb2.GetServerInfoRequest(), timeout=1)
-            except grpc.RpcError:
-                time.sleep(0.02)
-                continue
-            if info.state in (server_pb2.SERVER_STATE_READY, server_pb2.SERVER_STATE_DEGRADED):
-                return
-            time.sleep(0.02)
-        raise tools.ToolError("VMOC did not answer over gRPC.")
-
-    def batch(self, slices: Sequence[Slice]) -> float:
-        """Seconds that registering them took, all in one call."""
-        begun = time.perf_counter()
-        self._asked += 1
-        request = slices_pb2.BatchRegisterSlicesRequest(
-            slices=[slice_message(one) for one in slices], request_id=f"bench-{self._asked}"
-        )
-        self._slices.BatchRegisterSlices(request, timeout=120)
-        return time.perf_counter() - begun
-
-    def one(self, one: Slice) -> None:
-        """Register one."""
-        self._asked += 1
-        request = slices_pb2.RegisterSliceRequest(slice=slice_message(one), request_id=f"bench-{self._asked}")
-        self._slices.RegisterSlice(request, timeout=30)
-
-    def datapaths(self) -> int:
-        """How many virtual datapaths there are."""
-        info = self._server.GetServerInfo(server_pb2.GetServerInfoRequest(), timeout=30)
-        return int(info.counts.virtual_datapath_count)
-
-    def count(self) -> int:
-        """How many slices there are, page by page."""
-        request, found = slices_pb2.ListSlicesRequest(page_size=1000, origin=resources_pb2.SLICE_ORIGIN_API), 0
-        while True:
-            page = self._slices.ListSlices(request, timeout=60)
-            found += len(page.slices)
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
 
 
 def segments(*, present: bool = False) -> Iterator[Slice]:
@@ -292,37 +212,52 @@ def flooded(folder: Path, seconds: float) -> Iterator[Figure]:
     with (
         tools.Controllers(VLANS) as controllers,
         running(two_slices(controllers.ports, dpids), "1.3", folder=folder) as vmoc,
-        ThreadPoolExecutor(1) as pool,
     ):
-        caller = Caller(vmoc)
-        caller.wait_ready()
-        asked = itertools.count()
-
-        def register_one() -> float:
-            one = _single(next(asked))
-            begun = time.perf_counter()
-            caller.one(one)
-            return time.perf_counter() - begun
-
-        quiet = sorted(register_one() for _ in range(100))
-        flood = pool.submit(
+        flood = partial(
             tools.switches, vmoc.port, version="1.3", count=FLOODING, seconds=seconds, runs=1, load=[controllers.pid]
         )
+        yield from _beside(Caller(vmoc), flood, f"while {FLOODING} switches send all they can")
+
+
+def trickled(folder: Path, seconds: float) -> Iterator[Figure]:
+    """One at a time while a worker has hardly anything to do, but so often that it looks out for it; on one CPU."""
+    cpu = min(os.sched_getaffinity(0))
+    with (
+        tools.Controllers(VLANS, cpu=cpu) as controllers,
+        running(two_slices(controllers.ports, [LOAD_DPID]), "1.3", folder=folder, options=("--workers", "1")) as vmoc,
+    ):
+        place(family(vmoc.pid), cpu)
+        load = {"seconds": seconds, "runs": 1, "rate": TRICKLE, "load": [controllers.pid], "cpu": cpu}
+        trickle = partial(tools.switches, vmoc.port, version="1.3", **load)
+        yield from _beside(Caller(vmoc), trickle, f"beside {TRICKLE} single packet-ins/s, all on one CPU")
+
+
+def _beside(caller: Caller, load: Callable[[], dict[str, Any]], title: str) -> Iterator[Figure]:
+    caller.wait_ready()
+    asked = itertools.count()
+
+    def register_one() -> float:
+        one = _single(next(asked))
+        begun = time.perf_counter()
+        caller.one(one)
+        return time.perf_counter() - begun
+
+    quiet = sorted(register_one() for _ in range(100))
+    busy = []
+    with ThreadPoolExecutor(1) as pool:
+        running_load = pool.submit(load)
         time.sleep(1.5)  # they connect, and warm up
-        busy = []
-        while not flood.done():
+        while not running_load.done():
             busy.append(register_one())
-        trips = flood.result()["runs"][0]
-        caller.close()
+        trips = running_load.result()["runs"][0]
+    caller.close()
     if trips["cross"]:
         raise tools.ToolError("packet-ins or answers crossed VLANs: isolation is broken.")
-    if not (during := busy[:-1]):  # the last may have been answered after the flood
+    if not (during := busy[:-1]):  # the last may have been answered after the load
         raise tools.ToolError("no registration was answered while the switches sent")
     yield Figure("RegisterSlice, nothing else going on: median", 1e3 * statistics.median(quiet), "ms")
     yield Figure("the same: slowest", 1e3 * quiet[-1], "ms")
-    yield Figure(
-        f"RegisterSlice while {FLOODING} switches send all they can: median", 1e3 * statistics.median(during), "ms"
-    )
+    yield Figure(f"RegisterSlice {title}: median", 1e3 * statistics.median(during), "ms")
     yield Figure("the same: slowest", 1e3 * max(during), "ms", most=500)
     yield Figure("round trips meanwhile", trips["per_second"], "/s")
 
@@ -334,30 +269,12 @@ def _established(port: int) -> int:
     return sum(1 for line in lines if (fields := line.split())[3] == "01" and fields[2].endswith(wanted))
 
 
-def table(figures: Sequence[Figure]) -> Table:
-    """For people."""
-    shown = Table(title="An aggregate manager's calls to a running VMOC, over gRPC", title_justify="left")
-    shown.add_column("what")
-    shown.add_column("measured", justify="right")
-    shown.add_column("meant", justify="right")
-    shown.add_column("held")
-    for one in figures:
-        meant = "" if one.most is None else f"< {one.most:g}"
-        meant = meant if one.least is None else f">= {one.least:g}"
-        held = {None: "", True: "yes", False: "NO"}[one.held]
-        value = report.number(one.value, 0 if one.value >= 100 else 2)
-        shown.add_row(one.what, f"{value} {one.unit}".strip(), f"{meant} {one.unit}".strip() if meant else "", held)
-    return shown
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 measured; 1 could not measure, or something is missing. Figures that aren't held say so."""
     parser = report.parser(__doc__, seconds=8.0)
     parser.add_argument("--rate", type=float, default=RATE, help=f"packet-ins per second ({RATE})")
     parser.add_argument("--singles", type=int, default=1000, help="registrations one at a time (1000)")
-    parser.add_argument(
-        "--only", choices=["loaded", "present", "stored", "connected", "flooded"], action="append", help="repeatable"
-    )
+    parser.add_argument("--only", choices=PARTS, action="append", help="repeatable")
     parser.add_argument("--workers", metavar="N", help="as of vmoc run (auto)")
     parser.add_argument("--folder", type=Path, help="where the state file goes (a disk, for honest figures)")
     options = parser.parse_args(arguments)
@@ -369,6 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
         "stored": lambda folder: stored(folder, options.singles),
         "connected": connected,
         "flooded": lambda folder: flooded(folder, options.seconds),
+        "trickled": lambda folder: trickled(folder, options.seconds),
     }
 
     def measure() -> Iterator[Figure]:

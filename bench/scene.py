@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +48,7 @@ def two_slices(ports: Sequence[int], dpids: Sequence[int] = ()) -> list[dict[str
     return [a_slice(f"bench-{vlan}", [int(vlan)], port, dpids=dpids) for vlan, port in zip(VLANS, ports, strict=True)]
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(
     slices: Sequence[Mapping[str, Any]],
     version: str,
@@ -70,6 +71,14 @@ def running(
             raise tools.ToolError(str(error)) from None
         finally:
             vmoc.stop()
+
+
+def place(pids: Iterable[int], cpu: int) -> None:
+    """Put every thread that they have now on that CPU."""
+    for pid in pids:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(ProcessLookupError):  # threads come and go
+                os.sched_setaffinity(int(task), {cpu})
 
 
 class Background:

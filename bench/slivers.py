@@ -32,7 +32,7 @@ from am_bridge.handlers.decode import encode
 from am_bridge.handlers.spec import read_spec
 from am_bridge.handlers.variables import to_unsafe_yaml
 from bench import report, tools
-from bench.registration import Caller, Figure, table
+from bench.calls import Caller, Figure, table
 from bench.scene import VLANS, Background, running, two_slices
 from mininet_scenarios.namespaces import NetworkNamespace
 from mininet_scenarios.openvswitch import PrivateOvs

@@ -6,11 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from bench import flow_statistics, journal, micro, registration, scale
+from bench import calls, flow_statistics, journal, micro, registration, scale
 from tests.emulation import wire as of
 
 ROOT = Path(__file__).parents[2]
@@ -88,8 +89,11 @@ def test_the_benchmark_end_to_end(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc: run make test")
-def test_registrations_beside_a_flood(tmp_path: Path) -> None:
-    """Some are answered while it lasts: the tool looks itself."""
-    quiet, _, median, slowest, trips = registration.flooded(tmp_path, 1.0)
+@pytest.mark.parametrize(("part", "least"), [(registration.flooded, 2000), (registration.trickled, 500)])
+def test_registrations_beside_packets(
+    tmp_path: Path, part: Callable[[Path, float], Iterator[calls.Figure]], least: int
+) -> None:
+    """Some are answered meanwhile: the tool looks itself."""
+    quiet, _, median, slowest, trips = part(tmp_path, 1.0)
     assert quiet.value > 0 and 0 < median.value <= slowest.value
-    assert trips.value > 2000, "packets go on as well"
+    assert trips.value > least, "packets go on as well"

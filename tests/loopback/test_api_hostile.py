@@ -73,6 +73,21 @@ def alive(where: str) -> None:
         )
 
 
+def test_packets_that_come_one_by_one_without_end(scene13: Scene) -> None:
+    """However long a worker looks for the next: whoever calls the API is answered, and so is the other slice."""
+    where, a, b = address(scene13), scene13.A, scene13.B
+
+    def trickle(stop: threading.Event) -> None:
+        while not stop.wait(100e-6):
+            scene13.switch.packet_in(1, E(VLAN_A))
+
+    with meanwhile(trickle):
+        for _ in range(10):
+            alive(where)
+            scene13.bob_is_fine(b)
+    assert (scene13.A, scene13.B) == (a, b) and a.unseen("packet_in")
+
+
 @pytest.mark.slow
 def test_a_flood_of_calls(scene13: Scene) -> None:
     where = address(scene13)

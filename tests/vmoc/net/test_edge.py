@@ -290,6 +290,18 @@ def test_with_few_connections_every_read_is_answered_by_itself(loop_kind: str) -
     play(loop_kind, scene)
 
 
+def test_what_is_read_is_told_to_who_looks_for_more(loop_kind: str) -> None:
+    async def scene() -> None:
+        async with stage() as s:
+            told: list[int] = []
+            s.edge._came = lambda size, _: told.append(size)
+            _, writer = await s.connect(s.listen().port)
+            writer.write(b"three")
+            await until(lambda: told == [5], "the five bytes")
+
+    play(loop_kind, scene)
+
+
 def test_a_failure_at_the_end_of_a_turn_is_reported(loop_kind: str) -> None:
     async def scene() -> None:
         async with stage() as s:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, cast
 
 import pytest
 
-from vmoc.net.polling import LATEST, LOOK, MEMORY, SINGLE, SOONEST, BusyPoll
+from tests.vmoc.net.stage import play, until
+from vmoc.net.polling import (
+    AGAIN,
+    LATEST,
+    LONGEST_REST,
+    LOOK,
+    MEMORY,
+    SHORTEST_REST,
+    SINGLE,
+    SOONEST,
+    TAKEN,
+    BusyPoll,
+)
 
 PACKET_IN = 86
 WAIT = 40e-6
@@ -44,6 +58,21 @@ class Loop:
         self.now = max(self.now, until)
         self.poll.came(size, self.now)
         return turns
+
+    def learn(self) -> None:
+        """Enough has come to look for more."""
+        for _ in range(2 * MEMORY):
+            self.wait(WAIT)
+        assert self.ready
+
+    def taken(self) -> float:
+        """While it looks somebody else has the processor; how long it then does not look, though much comes."""
+        self.turn()
+        self.turn(2 * TAKEN)
+        begun = self.now
+        while not self.ready:
+            self.wait(WAIT)
+        return self.now - begun
 
 
 @pytest.fixture
@@ -102,3 +131,64 @@ def test_it_looks_once_at_a_time(loop: Loop) -> None:
     for _ in range(100):
         loop.wait(WAIT)
         assert len(loop.ready) <= 1
+
+
+def test_it_leaves_the_processor_to_whoever_takes_it_meanwhile(loop: Loop) -> None:
+    loop.learn()
+    assert loop.taken() == pytest.approx(SHORTEST_REST, abs=2 * WAIT)
+
+
+def test_the_longer_the_more_often_that_happens(loop: Loop) -> None:
+    loop.learn()
+    rests = [loop.taken() for _ in range(8)]
+    meant = [min(SHORTEST_REST * 2**number, LONGEST_REST) for number in range(8)]
+    assert meant[-1] == meant[-2] == LONGEST_REST
+    assert rests == pytest.approx(meant, abs=2 * WAIT)
+    until = loop.now + 2 * AGAIN
+    while loop.now < until:
+        loop.wait(WAIT)
+    assert loop.taken() == pytest.approx(SHORTEST_REST, abs=2 * WAIT), "that is forgotten"
+
+
+def test_a_long_turn_that_brings_something_takes_nothing_away(loop: Loop) -> None:
+    loop.learn()
+    for _ in range(10):
+        loop.turn()
+        loop.now += 2 * TAKEN
+        loop.poll.came(PACKET_IN, loop.now)
+        assert loop.ready
+
+
+def test_what_looking_takes_is_known(loop: Loop) -> None:
+    loop.learn()
+    before, begun = loop.poll.spent, loop.now
+    for _ in range(100):
+        loop.wait(WAIT)
+    assert 0.7 * (loop.now - begun) < loop.poll.spent - before < loop.now - begun
+
+
+def test_what_others_take_is_not_counted(loop: Loop) -> None:
+    loop.learn()
+    loop.turn()
+    before = loop.poll.spent
+    loop.turn(0.1)
+    assert loop.poll.spent == before
+
+
+def test_a_loop_that_looked_sleeps_in_the_end(loop_kind: str) -> None:
+    async def scene() -> None:
+        poll = BusyPoll(asyncio.get_running_loop())
+
+        def has_looked() -> float:
+            now = monotonic()
+            for number in range(2 * MEMORY):
+                poll.came(PACKET_IN, now + (number - 2 * MEMORY) * WAIT)
+            return poll.spent
+
+        await until(has_looked, "it to look")
+        await asyncio.sleep(0.05)
+        spent = poll.spent
+        await asyncio.sleep(0.05)
+        assert poll.spent == spent
+
+    play(loop_kind, scene)

@@ -188,3 +188,16 @@ def test_a_worker_that_cannot_go_on_says_why_and_ends(monkeypatch: pytest.Monkey
         assert noted == m.Noted("error", "worker 3 ends: slice nobody is to be removed and is not there")
 
     run(scene)
+
+
+def test_its_load_is_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices decide how much it looks, and are not to decide where switches go."""
+    monkeypatch.setattr(worker_module, "LOAD", 0.05)
+
+    async def scene(world: World) -> None:
+        first = await world.hears(m.Load)
+        world.worker._forwarder.edge.polling.spent += 3600.0  # type: ignore[union-attr]
+        later = [await world.hears(m.Load, number) for number in (2, 3)]
+        assert first.busy > 0.0 and 0.0 in [one.busy for one in later], "it cannot have worked less than not at all"
+
+    run(scene)
