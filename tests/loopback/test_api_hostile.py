@@ -85,7 +85,7 @@ def test_packets_that_come_one_by_one_without_end(scene13: Scene) -> None:
         for _ in range(10):
             alive(where)
             scene13.bob_is_fine(b)
-    assert (scene13.A, scene13.B) == (a, b) and a.unseen("packet_in")
+    assert (a, b) == (scene13.A, scene13.B) and a.unseen("packet_in")
 
 
 @pytest.mark.slow
