@@ -17,6 +17,7 @@ EVERY_METER = 0xFFFFFFFF
 ADD, MODIFY, DELETE = range(3)
 ALL, SELECT, INDIRECT, FAST_FAILOVER = range(4)
 DROP = struct.pack("!HHII4x", 1, 16, 100, 0)
+SEND_FLOW_REM = 1
 
 
 def out(port: int | str) -> bytes:
@@ -27,6 +28,9 @@ def out(port: int | str) -> bytes:
 def bucket(actions: bytes = b"", *, weight: int = 0, watch_port: int = ANY, watch_group: int = ANY) -> bytes:
     """One bucket."""
     return struct.pack("!HHII4x", 16 + len(actions), weight, watch_port, watch_group) + actions
+
+
+TO2 = bucket(out(2))
 
 
 def meter(number: int) -> bytes:

@@ -49,6 +49,11 @@ def with_segment(one: Slice, **changes: Any) -> Slice:
     return replace(one, segments=(replace(one.segments[0], **changes), *one.segments[1:]))
 
 
+def with_ports(one: Slice, ports: tuple[int, ...] | None, queues: dict[int, frozenset[int]] | None = None) -> Slice:
+    named = None if ports is None else frozenset(ports)
+    return with_segment(one, attachments=(Attachment(DPID, named, queues or {}),))
+
+
 # The fixture of the vetting specification's test vectors (F.0).
 ALICE = piece("alice", 100, (1, 2, 3), queues={2: frozenset((7,))})
 BOB = piece("bob", 200, (2, 3, 4))

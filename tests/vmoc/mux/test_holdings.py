@@ -13,6 +13,7 @@ from tests.vmoc.mux.groupwire import (
     ALL,
     DELETE,
     DROP,
+    TO2,
     bucket,
     change,
     changes,
@@ -21,7 +22,6 @@ from tests.vmoc.mux.groupwire import (
     group_references,
     meter_mod,
     meters,
-    out,
 )
 from tests.vmoc.mux.playbook import Playbook, scene
 from tests.vmoc.mux.tenants import ALICE, BOB, piece
@@ -29,8 +29,6 @@ from vmoc.events import Kind
 from vmoc.model import Policy
 from vmoc.mux import holdings
 from vmoc.mux.groups import SLOT_SHIFT
-
-TO2 = bucket(out(2))
 
 
 def test_a_switch_without_groups_and_meters() -> None:

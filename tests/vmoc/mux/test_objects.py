@@ -20,6 +20,8 @@ from tests.vmoc.mux.groupwire import (
     FAST_FAILOVER,
     MODIFY,
     SELECT,
+    SEND_FLOW_REM,
+    TO2,
     bucket,
     change,
     changes,
@@ -39,8 +41,6 @@ from vmoc.mux import objects
 from vmoc.mux.groups import SLOT_MAX, SLOT_SHIFT
 
 FLOW_REMOVED_GROUP_DELETE = 3
-SEND_FLOW_REM = 1
-TO2 = bucket(out(2))
 UNLIMITED = with_limits(ALICE, max_groups=0, max_meters=0)
 
 

@@ -10,6 +10,8 @@ from tests.vmoc.mux.ends import V10, V13, SwitchEnd
 from tests.vmoc.mux.groupwire import (
     DELETE,
     FAST_FAILOVER,
+    SEND_FLOW_REM,
+    TO2,
     bucket,
     change,
     changes,
@@ -23,9 +25,6 @@ from tests.vmoc.mux.groupwire import (
 from tests.vmoc.mux.playbook import Playbook, scene
 from tests.vmoc.mux.tenants import ALICE, BOB, with_segment
 from vmoc.model import Attachment, FailMode
-
-SEND_FLOW_REM = 1
-TO2 = bucket(out(2))
 
 
 def test_losing_a_port_takes_the_groups_that_name_it() -> None:

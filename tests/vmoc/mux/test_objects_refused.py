@@ -12,6 +12,7 @@ from tests.vmoc.mux.groupwire import (
     DROP,
     EVERY_GROUP,
     MODIFY,
+    TO2,
     bucket,
     group_desc,
     group_mod,
@@ -21,8 +22,6 @@ from tests.vmoc.mux.groupwire import (
     out,
 )
 from tests.vmoc.mux.playbook import scene
-
-TO2 = bucket(out(2))
 
 
 @pytest.mark.parametrize(("make", "exists"), [(lambda end: group_mod(end, 1, TO2), (6, 0)), (meter_mod, (12, 1))])

@@ -24,7 +24,7 @@ def test_what_is_said_counts_when_it_is_whole(tmp_path: Path, end: int) -> None:
 
 
 def test_the_last_word_counts() -> None:
-    console = "vmoc-boot 77ab failed 1 1 .\nvmoc-boot 77ab done .[   12.3] eth0: link up\nvmoc-boot 77ab done . \n"
+    console = "vmoc-boot 77ab failed 1 1 .\n[   12.3] eth0: link up\nvmoc-boot 77ab done . \n"
     assert read_verdict(find_verdict(console, "77ab")) == ("", 0)
 
 
