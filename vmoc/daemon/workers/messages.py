@@ -11,8 +11,10 @@ import copyreg
 import importlib
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from operator import methodcaller
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from vmoc.mux.effects import HandOver, OperatorInput, SwitchAppeared, SwitchVani
 from vmoc.net.tls import Identity
 
 Key = tuple[int, int]
+PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
 PART: Final = 500
 """Slices in one message."""
 PIECE: Final = 2
@@ -230,8 +233,22 @@ def _as_dict(proxy: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
     return read_only, (dict(proxy),)
 
 
+def _by_value(member: Enum) -> tuple[Any, ...]:
+    return type(member), (member.value,)
+
+
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """How to write what; enums by value, as Python's own way differs: in 3.11.2 it is a call of ``getattr``."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        if issubclass(kind, type):
+            raise KeyError(kind)
+        self[kind] = how = _by_value if issubclass(kind, Enum) else methodcaller("__reduce_ex__", PROTOCOL)
+        return how
+
+
 class _Pickler(pickle.Pickler):
-    dispatch_table = copyreg.dispatch_table | {MappingProxyType: _as_dict}
+    dispatch_table = _Reducers(copyreg.dispatch_table | {MappingProxyType: _as_dict})
 
 
 _PLAIN: Final = {
@@ -259,7 +276,7 @@ class _Unpickler(pickle.Unpickler):
 def pack(value: object) -> bytes:
     """Write a message, or any value that consists of VMOC's and plain ones."""
     out = io.BytesIO()
-    _Pickler(out, pickle.HIGHEST_PROTOCOL).dump(value)
+    _Pickler(out, PROTOCOL).dump(value)
     return out.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
+from enum import Enum
 from types import MappingProxyType
 
 import pytest
@@ -62,6 +63,15 @@ RICH = Slice(
 )  # fmt: skip
 def test_what_is_written_is_read(message: object):
     assert unpack(pack(message)) == message
+
+
+def test_enums_are_written_by_value_whatever_python_does(monkeypatch: pytest.MonkeyPatch):
+    """As 3.11.2 does, the one of Debian 12."""
+    monkeypatch.setattr(Enum, "__reduce_ex__", lambda one, _: (getattr, (type(one), one.name)))
+    event = Event(Kind.REFUSED, slice="a")
+    with pytest.raises(MessageError, match="getattr"):
+        unpack(pickle.dumps(event.kind))
+    assert unpack(pack((RICH, event))) == (RICH, event)
 
 
 @pytest.mark.parametrize(("put", "drop"), [(0, 0), (1, 0), (0, PART + 1), (PART + PIECE + 1, 3), (2 * PART, PART)])
