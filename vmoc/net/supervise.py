@@ -155,12 +155,12 @@ class Supervisor:
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
-            try:
-                async with asyncio.timeout(STOP):
-                    await process.wait()
-            except TimeoutError:
+            # Not asyncio.timeout: in a task that is cancelled already, that of Python 3.11.2 raises no TimeoutError.
+            ended = asyncio.ensure_future(process.wait())
+            await asyncio.wait({ended}, timeout=STOP)
+            if not ended.done():
                 _signal_group(process.pid, signal.SIGKILL)
-                await process.wait()
+            await ended
         if process.stdin is not None:
             process.stdin.close()
 
