@@ -15,6 +15,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_READ = 1 << 20
@@ -97,9 +98,10 @@ class Root:
         os.replace(fresh, self.path)
 
     def _unpack(self, archive: str, place: str) -> None:
-        """Names and links that lead out of the archive are refused by tarfile; devices are left out."""
+        """Devices are left out."""
         try:
             with tarfile.open(archive) as opened:
+                opened.extraction_filter = lambda member, _: member  # what ``contained`` has made of it
                 self._extract(opened, place)
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise ValueError(f"{archive}: {error}") from None
@@ -108,13 +110,13 @@ class Root:
         for member in opened:
             if member.isdev():
                 continue
-            mode, member = member.mode, tarfile.tar_filter(member, place)
-            opened.extract(member, place, set_attrs=True, numeric_owner=True, filter="fully_trusted")
+            mode, member = member.mode, contained(member, place)
+            opened.extract(member, place, set_attrs=True, numeric_owner=True)
             path = os.path.join(place, member.name)
             uid, gid = (self.first_uid + min(one, 65534) for one in (member.uid, member.gid))
             os.chown(path, uid, gid, follow_symlinks=False)
             if not member.issym() and not member.islnk():
-                os.chmod(path, mode & 0o7777)  # with what the filter and chown took away: sudo, /tmp
+                os.chmod(path, mode & 0o7777)  # with what ``contained`` and chown took away: sudo, /tmp
 
     def _compose(self, place: str) -> None:
         busybox = shutil.which("busybox", path="/bin:/usr/bin:/sbin:/usr/sbin") or ""
@@ -158,3 +160,19 @@ def merge_accounts(text: str, lines: list[str], first: int, names: Iterable[str]
         if fields[0] not in taken and not first <= number < 65000:
             kept.append(line)
     return "".join(f"{line}\n" for line in [*kept, *lines])
+
+
+def contained(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo:
+    """A member of an archive as it may be unpacked into ``place``, without the bits that give rights.
+
+    A symbolic link may lead anywhere: it is followed in the container. Raises ``ValueError`` for a name or a hard link
+    that leads out. (``tarfile.tar_filter`` is not in Python 3.11.2, and lets hard links lead anywhere.)
+    """
+    place, inner = os.path.realpath(place), copy(member)
+    inner.name, inner.mode = member.name.lstrip("/"), member.mode & 0o755
+    ends = [os.path.join(place, inner.name)]
+    if member.islnk():
+        ends.append(os.path.join(place, os.path.dirname(member.linkname)))
+    if any(os.path.commonpath((place, os.path.realpath(end))) != place for end in ends):
+        raise ValueError(f"{member.name} leads out of the archive")
+    return inner
