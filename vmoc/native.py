@@ -35,7 +35,7 @@ MODULES: Final = tuple(
         "openflow.v13": "actions flow oxm",
         "policy": "actions10 actions13 flowmod grant match outputs packetout recipes tagstate verdict",
         "mux": "buckets classify clock counters datapath downward flows hub inflight north"
-        " pending residents south switch upward xids",
+        " packetouts pending residents south switch upward xids",
     }.items()
     for name in names.split()
 )

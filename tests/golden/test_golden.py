@@ -111,7 +111,7 @@ def verdict_on(grant: Grant, message: bytes) -> Refusal | list[bytes]:
     recipe = policy.recipe(message)
     assert (recipe is not None) is (change.command == 0)
     if recipe is not None:
-        assert [recipe.message(message, recipe.identity(message), 0, COOKIE)] == plan.messages
+        assert [recipe.message(message, recipe.identity(message), 0, COOKIE.to_bytes(8, "big"))] == plan.messages
     return plan.messages
 
 

@@ -114,7 +114,7 @@ def assert_fast_is_slow(policy: FlowModPolicy, grant: Grant, message: bytes) -> 
         assert not isinstance(plan, Refusal)
         identity = recipe.identity(message)
         assert identity == identity_of(change)
-        assert recipe.message(message, identity, 0, COOKIE) == plan.messages[0]
+        assert recipe.message(message, identity, 0, COOKIE.to_bytes(8, "big")) == plan.messages[0]
         assert recipe.floods == change.floods
     policy.vet(message)
 

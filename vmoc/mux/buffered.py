@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmoc import errors
 from vmoc.errors import Refused
-from vmoc.mux import requests
+from vmoc.mux import packetouts, requests
 from vmoc.openflow import header, v10, v13
 from vmoc.openflow.header import OF10
 from vmoc.openflow.v10 import actions as a10
@@ -68,7 +68,7 @@ def packet_out(session: NorthSession, message: bytes, now: float) -> None:
     at = 14 if session.version == OF10 else 16
     end = fixed + int.from_bytes(message[at : at + 2], "big")
     if len(message) < fixed or len(message) < end:
-        requests.send_packet(session, message, message, now)  # refused for what it is, before anything else
+        packetouts.send_packet(session, message, message, now)  # refused for what it is, before anything else
         return
     number = int.from_bytes(message[8:12], "big")
     _, frame = buffers.check(number)
@@ -76,7 +76,7 @@ def packet_out(session: NorthSession, message: bytes, now: float) -> None:
         raise Refused(errors.TOO_MANY_ACTIONS, "with the buffered packet the message would not fit its length")
     body = _NO_BUFFER + message[12:end] + frame
     whole = header.message(message[0], header.PACKET_OUT, header.xid_of(message), body)
-    if requests.send_packet(session, whole, message, now):
+    if packetouts.send_packet(session, whole, message, now):
         buffers.use(number)
 
 
@@ -104,5 +104,5 @@ def flow_mod(session: NorthSession, message: bytes, now: float) -> None:
         actions = a13.pack([(a13.OUTPUT, v13.TABLE, 0)])
         fixed = _NO_BUFFER + in_port.to_bytes(4, "big") + len(actions).to_bytes(2, "big") + bytes(6)
     released = header.message(session.version, header.PACKET_OUT, header.xid_of(message), fixed + actions + frame)
-    if requests.send_packet(session, released, message, now):
+    if packetouts.send_packet(session, released, message, now):
         buffers.use(number)

@@ -84,6 +84,8 @@ class VirtualDatapath:
         self.segment = segment
         self.attachment = attachment
         self.vlan = segment.vlan
+        self.hides_tag = switch.native or segment.presentation is Presentation.TRANSPARENT
+        """Whether its controllers see untagged frames."""
         self.state = State.PENDING
         self.since = now
         self.tag = switch.allocate_tag() if kept is None else kept.tag
@@ -164,11 +166,6 @@ class VirtualDatapath:
     def doubtful(self) -> bool:
         """Whether there are groups or meters that the switch has not confirmed."""
         return bool(self.groups.doubtful or self.meters.doubtful)
-
-    @property
-    def hides_tag(self) -> bool:
-        """Whether its controllers see untagged frames."""
-        return self.switch.native or self.segment.presentation is Presentation.TRANSPARENT
 
     def owned_ports(self) -> frozenset[int]:
         """The ports of the attachment that the switch has now, as wire numbers."""

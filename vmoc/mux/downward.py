@@ -6,12 +6,12 @@ message comes to is ``requests`` and ``objects``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from vmoc import errors
 from vmoc.errors import Refused
-from vmoc.mux import buffered, objects, requests
+from vmoc.mux import buffered, objects, packetouts, requests
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.flows import Unsettled
 from vmoc.mux.pending import Expected, Sent
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from vmoc.mux.north import NorthSession
 
 _NO_BUFFER: Final = b"\xff\xff\xff\xff"
+_SLAVE: Final = Role.SLAVE
+_NOTHING: Final = Expected.NOTHING
+"""Looked up once: a member of an enum is found by a function of Python's own."""
 
 
 def flow_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None:
@@ -33,7 +36,7 @@ def flow_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None
         return bucket
     session.hub.counters.flow_mods += 1
     datapath.flow_mods_in += 1
-    if session.role is Role.SLAVE:
+    if session.role is _SLAVE:
         raise Refused(errors.ROLE_SLAVE)
     if datapath.buffers is not None and buffered.names_buffer(message):
         _at_length(buffered.flow_mod, session, message, now)
@@ -45,7 +48,7 @@ def flow_mod(session: NorthSession, message: bytes, now: float) -> Bucket | None
         quick = datapath.flows.quick_add(recipe, message, xid)
         if quick is not None:
             data, entry = quick
-            pending.waiting[xid] = Sent(Expected.NOTHING, session, message, entry)
+            pending.waiting[xid] = Sent(_NOTHING, session, message, entry)
             switch.write(data)
             unacked = datapath.unacked
             unacked.append(xid)
@@ -76,12 +79,12 @@ def packet_out(session: NorthSession, message: bytes, now: float) -> Bucket | No
         return bucket
     session.hub.counters.packet_outs += 1
     datapath.packet_outs_in += 1
-    if session.role is Role.SLAVE:
+    if session.role is _SLAVE:
         raise Refused(errors.ROLE_SLAVE)
     if datapath.buffers is not None and message[8:12] != _NO_BUFFER:
         buffered.packet_out(session, message, now)
     else:
-        requests.send_packet(session, message, message, now)
+        packetouts.send_packet(session, message, message, now)
     return None
 
 
@@ -98,7 +101,7 @@ _SAME: Final[dict[int, Handler]] = {
     header.PACKET_OUT: packet_out,
     header.FLOW_MOD: flow_mod,
 }
-HANDLERS: Final[Mapping[int, Mapping[int, Handler]]] = {
+HANDLERS: Final[dict[int, dict[int, Handler]]] = {
     OF10: {
         **_SAME,
         v10.PORT_MOD: requests.port_mod,

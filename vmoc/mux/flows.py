@@ -24,7 +24,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from vmoc import errors
-from vmoc.mux.journal import FLOW, FLOW_KIND, Notes
+from vmoc.mux.journal import Notes, flow_head
 from vmoc.mux.virtualform import body13, outputs_to, virtual_cookie, virtual_priority
 from vmoc.openflow import v10, v13
 from vmoc.openflow.v10 import flow as f10
@@ -43,7 +43,7 @@ PROXY_TAG: Final = 0xFFFE << SERIAL_BITS
 """The tag of VMOC's own entries; what they are, ``Own`` says in the low bits of the cookie."""
 LINGER: Final = 10.0
 """Seconds after the barrier for which a deleted entry's FLOW_REMOVED is still understood."""
-_JUST_BELOW_GUARDS: Final = b"\xff\xfe"
+_JUST_BELOW_GUARDS: Final = 0xFFFE
 """The priority to which entries of the guards' priority are moved: two virtual priorities can meet there."""
 
 
@@ -119,8 +119,11 @@ class FlowTable:
     """All entries of one virtual datapath."""
 
     __slots__ = (
+        "_flow_head",
         "_lingering",
+        "_note",
         "_notes",
+        "_tag",
         "by_identity",
         "by_serial",
         "flooding",
@@ -134,6 +137,7 @@ class FlowTable:
     def __init__(self, version: int, tag: int, quota: int, notes: Notes | None = None) -> None:
         self.version = version
         self.tag = tag << SERIAL_BITS
+        self._tag = tag.to_bytes(2, "big")
         self.quota = quota
         self.by_identity: dict[bytes, Entry] = {}
         self.by_serial: dict[int, Entry] = {}
@@ -144,6 +148,8 @@ class FlowTable:
         self.settled = 0
         """The last one of which the switch has confirmed what it stands for."""
         self._notes = notes
+        self._note = None if notes is None else notes.extend
+        self._flow_head = b"" if notes is None else flow_head(notes.handle)
 
     def __len__(self) -> int:
         return len(self.by_identity)
@@ -175,10 +181,9 @@ class FlowTable:
         self.by_serial[serial] = entry
         if floods:
             self.flooding[serial] = entry
-        notes = self._notes
-        if notes is not None:
-            head = FLOW.pack(FLOW_KIND, notes.handle, serial, floods, len(identity), len(data))
-            notes.extend((head, identity, data))
+        if self._note is not None:
+            lengths = (floods << 32 | len(identity) << 16 | len(data)).to_bytes(5, "big")
+            self._note((self._flow_head, serial.to_bytes(8, "big"), lengths, identity, data))
         return entry
 
     def kill(self, entry: Entry) -> None:
@@ -191,6 +196,9 @@ class FlowTable:
 
     def forget(self, *entries: Entry) -> None:
         """The entries are gone from the switch."""
+        self._forget(list(entries))
+
+    def _forget(self, entries: list[Entry]) -> None:
         gone = []
         for entry in entries:
             self.kill(entry)
@@ -207,7 +215,7 @@ class FlowTable:
             while previous is not None:
                 replaced.append(previous)
                 previous = previous.previous
-        self.forget(*replaced)  # in the journal, too: a start would write all that was ever replaced
+        self._forget(replaced)  # in the journal, too: a start would write all that was ever replaced
 
     def take_back(self, added: Entry) -> None:
         """The switch refused an ADD: what it would have replaced is still there."""
@@ -277,13 +285,12 @@ class FlowTable:
     def quick_add(self, recipe: Recipe, data: bytes, xid: int) -> tuple[bytes, Entry] | None:
         """An ADD of a known shape: (message, entry); None when the full plan must decide."""
         identity = recipe.identity(data)
-        known = self.by_identity.get(identity)
-        if known is not None and virtual_priority(self.version, known.data) != virtual_priority(self.version, data):
+        if recipe.priority == _JUST_BELOW_GUARDS and self._moved(identity, virtual_priority(self.version, data)):
             return None
         entry = self.add(identity, data, recipe.floods)
         if entry is None:
             return None
-        return recipe.message(data, identity, xid, self.tag | entry.serial), entry
+        return recipe.message(data, identity, xid, self._tag + entry.serial.to_bytes(6, "big")), entry
 
     # -- every other flow-mod ----------------------------------------------------------------------
 
@@ -300,14 +307,17 @@ class FlowTable:
 
     def _plan_add(self, change: FlowChange) -> Plan | Refusal:
         identity = identity_of(change)
-        known = self.by_identity.get(identity)
-        moved = identity[1:3] == _JUST_BELOW_GUARDS
-        if known is not None and moved and virtual_priority(self.version, known.data) != change.virtual_priority:
+        if change.priority == _JUST_BELOW_GUARDS and self._moved(identity, change.virtual_priority):
             return Refusal("quota", errors.PRIORITY_TAKEN, errors.PRIORITY_TAKEN.summary)
         entry = self.add(identity, _as_add(self.version, change.data), change.floods)
         if entry is None:
             return Refusal("quota", errors.FLOW_QUOTA, f"{self.quota} flows are all this slice may have here")
         return Plan([self._write(change, v10.ADD, self.cookie(entry))], entry)
+
+    def _moved(self, identity: bytes, priority: int) -> bool:
+        """Whether the entry of that identity came to its priority from another one."""
+        known = self.by_identity.get(identity)
+        return known is not None and virtual_priority(self.version, known.data) != priority
 
     def _plan_modify(self, change: FlowChange, unsure: bool) -> Plan | Refusal:
         candidates = self._candidates(change, strict=change.command == v10.MODIFY_STRICT)

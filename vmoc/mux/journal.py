@@ -124,6 +124,11 @@ class Kept:
         return pieces
 
 
+def flow_head(handle: int) -> bytes:
+    """How the records of its flows begin."""
+    return _HEAD.pack(FLOW_KIND, handle)
+
+
 class Holder(Protocol):
     """Whoever knows what belongs in the journal under one handle."""
 

@@ -16,7 +16,7 @@ from vmoc.events import Kind
 from vmoc.mux import statistics
 from vmoc.mux.buckets import Bucket
 from vmoc.mux.flows import Unsettled
-from vmoc.mux.pending import Expected, Request, Sent, Unit
+from vmoc.mux.pending import Expected, Request, Unit
 from vmoc.mux.roles import Role, is_stale
 from vmoc.openflow import header, v10, v13
 from vmoc.openflow.features import NO_FLOOD10, NO_PACKET_IN, features_reply, port_status
@@ -228,29 +228,6 @@ def flow_mod(session: NorthSession, message: bytes, now: float, bare: bytes | No
         for port in sorted(datapath.guards):
             switch.send_own(datapath.guard(port), now, datapath)
         switch.barrier(datapath, None, b"", now)
-    return True
-
-
-def send_packet(session: NorthSession, message: bytes, given: bytes, now: float) -> bool:
-    """Vet a PACKET_OUT and write it; ``given`` is the controller's own message behind it.
-
-    Returns whether it was allowed.
-    """
-    datapath, switch = session.datapath, session.switch
-    pending = switch.pending
-    xid = pending.fresh()
-    data = datapath.packet_policy.vet(message, xid)
-    if isinstance(data, Refusal):
-        session.refuse(given, data, now)
-        return False
-    pending.waiting[xid] = Sent(Expected.NOTHING, session, given)
-    switch.write(data)
-    if len(data) > switch.HEAVY:
-        datapath.heavy += len(data)
-    unacked = datapath.unacked
-    unacked.append(xid)
-    if len(unacked) == 1 or len(unacked) >= switch.ACK_EVERY:
-        switch.acknowledge(datapath, now)
     return True
 
 

@@ -153,15 +153,16 @@ class Switch(InFlight):
     def receive(self, messages: list[bytes], now: float) -> None:
         """Whole messages of the switch, in order. A bad one costs itself; three in a minute the connection."""
         version = self.version
-        packet_in = upward.packet_in10 if version == OF10 else upward.packet_in13
         for message in messages:
             try:
                 if message[0] != version and message[1] not in (header.ECHO_REQUEST, header.ECHO_REPLY):
                     raise Refused(errors.BAD_VERSION)
-                if message[1] == header.PACKET_IN:
-                    packet_in(self, message, now)
-                else:
+                if message[1] != header.PACKET_IN:
                     self._other(message, now)
+                elif version == OF10:
+                    upward.packet_in10(self, message, now)
+                else:
+                    upward.packet_in13(self, message, now)
             except MALFORMED_ERRORS as problem:
                 if not self._tolerate(message, problem, now):
                     return

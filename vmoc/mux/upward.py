@@ -73,20 +73,22 @@ def packet_in13(switch: Switch, message: bytes, now: float) -> None:
         and not switch.native
     ):
         vid = (message[56] & 0xF) << 8 | message[57] or UNTAGGED
-        in_port = int.from_bytes(message[32:36], "big")
+        in_port = message[32] << 24 | message[33] << 16 | message[34] << 8 | message[35]
         datapath = switch.datapaths.get(vid)
         if datapath is not None and in_port in datapath.grant.ports and not datapath.hides_tag:
-            reason, cookie = message[14], message[16:24]
+            reason, table, cookie = message[14], message[15], message[16:24]
+            as_it_is = message[8:12] == _NO_BUFFER
             if cookie != _NO_COOKIE:
                 told = _cookie(switch, datapath, message)
                 if told is None:
                     counters.dropped_packet_ins["foreign-cookie"] += 1
                     return
+                as_it_is = as_it_is and told == (reason, cookie)
                 reason, cookie = told
-            table = message[15]
-            if table:
-                table -= datapath.grant.first_table  # packets of packet-outs come from no table
-            if message[8:12] != _NO_BUFFER or cookie != message[16:24] or reason != message[14] or table != message[15]:
+            if table and datapath.grant.first_table:  # packets of packet-outs come from no table
+                table -= datapath.grant.first_table
+                as_it_is = False
+            if not as_it_is:
                 message = b"".join(
                     (message[:8], _NO_BUFFER, message[12:14], bytes((reason, table)), cookie, message[24:])
                 )

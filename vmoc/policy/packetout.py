@@ -27,7 +27,6 @@ from vmoc.policy.verdict import NOT_OFFERED, Finding, Refusal, Rule, run
 
 _FIXED10: Final = Struct("!IHH")
 _FIXED13: Final = Struct("!IIH6x")
-_HEAD: Final = Struct("!BBHI")
 ACTIONS_AT: Final = {1: 16, 4: 24}
 _TAGS: Final = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 _TAG_ACTIONS: Final = {
@@ -58,7 +57,7 @@ class PacketOut:
         """The physical PACKET_OUT."""
         head = _fixed(self.grant.version, self.in_port, len(self.actions))
         length = 8 + len(head) + len(self.actions) + len(self.frame)
-        return _HEAD.pack(self.grant.version, 13, length, xid) + head + self.actions + self.frame
+        return _header(self.grant.version, length, xid) + head + self.actions + self.frame
 
 
 class PacketOutPolicy:
@@ -95,13 +94,13 @@ class PacketOutPolicy:
             length = 8 + len(known) + len(data) - end
             if length > MAX_LENGTH:
                 return self._vet_slowly(data, xid)
-            return b"".join((_HEAD.pack(version, 13, length, xid), known, data[end:]))
+            return b"".join((_header(version, length, xid), known, data[end:]))
         if self._grant.native or len(data) < end + 14:
             return self._vet_slowly(data, xid)
         length = 8 + len(known) + len(data) - end + 4
         if length > MAX_LENGTH:
             return self._vet_slowly(data, xid)
-        head = _HEAD.pack(version, 13, length, xid)
+        head = _header(version, length, xid)
         return b"".join((head, known, data[end : end + 12], self._tag, data[end + 12 :]))
 
     def _vet_slowly(self, data: bytes, xid: int) -> bytes | Refusal:
@@ -115,6 +114,10 @@ class PacketOutPolicy:
         prefix = _fixed(self._grant.version, verdict.in_port, len(verdict.actions)) + verdict.actions
         self._known[data[8 : verdict.frame_at]] = prefix
         return verdict.message(xid)
+
+
+def _header(version: int, length: int, xid: int) -> bytes:
+    return ((version << 24 | 13 << 16 | length) << 32 | xid).to_bytes(8, "big")
 
 
 def _fixed(version: int, in_port: int, actions_length: int) -> bytes:

@@ -1,10 +1,10 @@
 """Verdicts on flow-mods remembered by shape, so that the usual ones cost a look-up.
 
-The *shape* of an ADD is the message with the bytes no rule looks at set to
-zero: xid, cookie, timeouts, and the values of addresses and ports in the
-match. Two ADDs of one shape get the same verdict, and their physical forms
-differ in just those bytes. A recipe is made by vetting one of them in full,
-and is kept only if it rebuilds that message exactly.
+The *shape* of an ADD is the message without the bytes no rule looks at: xid,
+cookie, timeouts, and the values of addresses and ports in the match. Two ADDs
+of one shape get the same verdict, and their physical forms differ in just those
+bytes. A recipe is made by vetting one of them in full, and is kept only if it
+rebuilds that message exactly.
 
 Rules of this file: a cache belongs to one grant and dies with it; it is
 bounded; refusals are never remembered; only ADD is (a controller that
@@ -37,38 +37,60 @@ _ANY_VALUE: Final = frozenset(number for number, f in oxm.FIELDS.items() if f.bi
 """Fields no rule judges by value: not ports, not VLAN, nothing other fields depend on."""
 
 
+Span = tuple[int, int]
+"""A piece of the controller's own message, from here to there."""
+
+
+class Bits:
+    """One byte of which some bits are the controller's."""
+
+    __slots__ = ("at", "given", "keep")
+
+    def __init__(self, at: int, keep: int, given: int) -> None:
+        self.at = at
+        self.keep = keep
+        self.given = given
+
+
+Part = bytes | Span | Bits
+_BYTES: Final = [bytes((value,)) for value in range(256)]
+
+
+def _assemble(parts: list[Part], data: bytes) -> bytes:
+    pieces: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            pieces.append(part)
+        elif isinstance(part, Bits):
+            pieces.append(_BYTES[data[part.at] & part.keep | part.given])
+        else:
+            pieces.append(data[part[0] : part[1]])
+    return b"".join(pieces)
+
+
 class Recipe10:
     """How to write every 1.0 ADD of one shape."""
 
-    __slots__ = ("_given", "_keep", "_tail", "_word", "floods", "priority")
+    __slots__ = ("_head", "_parts", "_tail", "floods", "priority")
 
     def __init__(self, change: FlowChange) -> None:
-        grant = change.grant
-        physical = int.from_bytes(change.match, "big")
-        keep = m10.field_mask(m10.wildcards_of(physical))
-        if not grant.native:
-            keep &= ~m10.F_DL_VLAN
-        self._keep = keep
-        self._given = physical & (m10.F_WILDCARDS | (0 if grant.native else m10.F_DL_VLAN))
-        self._word = 0x010E0000 | 72 + len(change.body)
+        self._head = (0x010E0000 | 72 + len(change.body)) << 32
         self._tail = tail10(change)
-        self.priority = change.priority.to_bytes(2, "big")
+        self.priority = change.priority
         self.floods = change.floods
+        self._parts = _merge([b"\x00" + change.priority.to_bytes(2, "big"), *_match_parts10(change)])
 
     def identity(self, data: bytes) -> bytes:
         """Table 1, priority 2, physical match: what makes the entry the same entry."""
-        match = int.from_bytes(data[8:48], "big") & self._keep | self._given
-        return b"\x00" + self.priority + match.to_bytes(40, "big")
+        return _assemble(self._parts, data)
 
-    def message(self, data: bytes, identity: bytes, xid: int, cookie: int) -> bytes:
+    def message(self, data: bytes, identity: bytes, xid: int, cookie: bytes) -> bytes:
         """The physical FLOW_MOD."""
-        word = self._word
         return b"".join(
             (
-                word.to_bytes(4, "big"),
-                xid.to_bytes(4, "big"),
+                (self._head | xid).to_bytes(8, "big"),
                 identity[3:],
-                cookie.to_bytes(8, "big"),
+                cookie,
                 data[56:62],
                 self._tail,
             )
@@ -84,36 +106,33 @@ def tail10(change: FlowChange) -> bytes:
 class Recipe13:
     """How to write every 1.3 ADD of one shape."""
 
-    __slots__ = ("_body", "_middle", "_parts", "_table", "_whole", "_word", "floods", "prefix")
+    __slots__ = ("_body", "_head", "_middle", "_parts", "_prefix", "_table", "_whole", "floods", "priority")
 
     def __init__(self, change: FlowChange) -> None:
         # A controller that names its VLAN in a canonical match wrote the physical match itself.
         end = 48 + len(change.match)
         self._whole = end if change.data[48:end] == change.match else 0
-        self._parts = _match_parts(change)
         self._middle = middle13(change)
         self._table = bytes((0, 0, 0, 0, 0, 0, 0, 0, change.table, v10.ADD))
         self._body = change.body
-        self._word = (0x040E0000 | 48 + len(change.match) + len(change.body)).to_bytes(4, "big")
-        self.prefix = bytes((change.table,)) + change.priority.to_bytes(2, "big")
+        self._head = (0x040E0000 | 48 + len(change.match) + len(change.body)) << 32
+        self.priority = change.priority
+        self._prefix = bytes((change.table,)) + change.priority.to_bytes(2, "big")
         self.floods = change.floods
+        self._parts = _merge([self._prefix, *_match_parts13(change)])
 
     def identity(self, data: bytes) -> bytes:
         """Table 1, priority 2, physical match: what makes the entry the same entry."""
         if self._whole:
-            return self.prefix + data[48 : self._whole]
-        pieces = [self.prefix]
-        for part in self._parts:
-            pieces.append(part if isinstance(part, bytes) else data[part[0] : part[1]])
-        return b"".join(pieces)
+            return self._prefix + data[48 : self._whole]
+        return _assemble(self._parts, data)
 
-    def message(self, data: bytes, identity: bytes, xid: int, cookie: int) -> bytes:
+    def message(self, data: bytes, identity: bytes, xid: int, cookie: bytes) -> bytes:
         """The physical FLOW_MOD."""
         return b"".join(
             (
-                self._word,
-                xid.to_bytes(4, "big"),
-                cookie.to_bytes(8, "big"),
+                (self._head | xid).to_bytes(8, "big"),
+                cookie,
                 self._table,
                 data[26:30],
                 self._middle,
@@ -139,16 +158,30 @@ def _tlvs(data: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
-Span = tuple[int, int]
-"""A piece of the controller's own message, from here to there."""
+def _match_parts10(change: FlowChange) -> list[Part]:
+    """The physical match, byte by byte."""
+    grant = change.grant
+    physical = int.from_bytes(change.match, "big")
+    keep = m10.field_mask(m10.wildcards_of(physical))
+    given = physical & m10.F_WILDCARDS
+    if not grant.native:
+        keep &= ~m10.F_DL_VLAN
+        given |= physical & m10.F_DL_VLAN
+    parts: list[Part] = []
+    for at, (bits, value) in enumerate(zip(keep.to_bytes(40, "big"), given.to_bytes(40, "big"), strict=True), 8):
+        if bits == 0xFF:
+            parts.append((at, at + 1))
+        else:
+            parts.append(Bits(at, bits, value) if bits else _BYTES[value])
+    return parts
 
 
-def _match_parts(change: FlowChange) -> list[bytes | Span]:
-    """The physical match as pieces: constants, and spans of the controller's own message."""
+def _match_parts13(change: FlowChange) -> list[Part]:
+    """The physical match, field by field."""
     data = change.data
     where = {number: (start, end) for number, start, end in _tlvs(data)}
     physical, _ = oxm.parse(change.match, 0, len(change.match))
-    pieces: list[bytes | Span] = [change.match[:4]]
+    pieces: list[Part] = [change.match[:4]]
     for field in physical:
         piece, at = oxm.pack_one(field), where.get(field[0])
         # A mask of all ones is not copied: it is left out of the physical form.
@@ -158,11 +191,11 @@ def _match_parts(change: FlowChange) -> list[bytes | Span]:
             pieces.append(piece)
     length = change.match[2] << 8 | change.match[3]
     pieces.append(b"\x00" * (len(change.match) - length))
-    return _merge(pieces)
+    return pieces
 
 
-def _merge(pieces: list[bytes | Span]) -> list[bytes | Span]:
-    merged: list[bytes | Span] = []
+def _merge(pieces: list[Part]) -> list[Part]:
+    merged: list[Part] = []
     for piece in pieces:
         last = merged[-1] if merged else None
         if isinstance(piece, bytes):
@@ -171,7 +204,7 @@ def _merge(pieces: list[bytes | Span]) -> list[bytes | Span]:
             if isinstance(last, bytes):
                 merged[-1] = last + piece
                 continue
-        elif isinstance(last, tuple) and last[1] == piece[0]:
+        elif isinstance(piece, tuple) and isinstance(last, tuple) and last[1] == piece[0]:
             merged[-1] = last[0], piece[1]
             continue
         merged.append(piece)
@@ -193,8 +226,8 @@ class FlowModPolicy:
     def __init__(self, grant: Grant) -> None:
         self._grant = grant
         self._version = grant.version
-        # By message length (and, in 1.3, match length): masks of the bytes rules look at, and recipes by shape.
-        self._layouts: dict[int, list[tuple[int, dict[int, Recipe]]]] = {}
+        # By message length (and, in 1.3, match length): where the bytes are that rules look at, and recipes by shape.
+        self._layouts: dict[int, list[tuple[list[Span], dict[bytes, Recipe]]]] = {}
         self._count = 0
 
     def recipe(self, data: bytes) -> Recipe | None:
@@ -204,9 +237,8 @@ class FlowModPolicy:
             key = key << 16 | data[50] << 8 | data[51]
         layouts = self._layouts.get(key)
         if layouts is not None:
-            number = int.from_bytes(data, "big")
-            for mask, shapes in layouts:
-                found = shapes.get(number & mask)
+            for spans, shapes in layouts:
+                found = shapes.get(_shape(data, spans))
                 if found is not None:
                     return found
         return None
@@ -228,17 +260,17 @@ class FlowModPolicy:
         if self._count >= self.CAPACITY:
             self._layouts.clear()
             self._count = 0
-        key, mask = (len(data), _mask10(len(data))) if self._version == 1 else _key_mask13(data, change.grant)
+        key, spans = _layout10(data) if self._version == 1 else _layout13(data, change.grant)
         layouts = self._layouts.setdefault(key, [])
-        shape = int.from_bytes(data, "big") & mask
+        shape = _shape(data, spans)
         for known, shapes in layouts:
-            if known == mask:
+            if known == spans:
                 shapes[shape] = recipe
                 break
         else:
             if len(layouts) >= self.LAYOUTS:
                 layouts.pop(0)
-            layouts.append((mask, {shape: recipe}))
+            layouts.append((spans, {shape: recipe}))
         self._count += 1
 
 
@@ -247,30 +279,36 @@ def identity_of(change: FlowChange) -> bytes:
     return bytes((change.table,)) + change.priority.to_bytes(2, "big") + change.match
 
 
-def _blank(length: int, free: list[tuple[int, int]]) -> int:
-    mask = bytearray(b"\xff" * length)
-    for start, end in free:
-        mask[start:end] = bytes(end - start)
-    return int.from_bytes(mask, "big")
+def _shape(data: bytes, spans: list[Span]) -> bytes:
+    pieces: list[bytes] = []
+    for span in spans:
+        pieces.append(data[span[0] : span[1]])
+    return b"".join(pieces)
 
 
-# xid; dl_src, dl_dst; nw_tos; nw_src..tp_dst; cookie; timeouts
-_FREE10: Final = [(4, 8), (14, 26), (32, 33), (36, 48), (48, 56), (58, 62)]
-_MASKS10: Final[dict[int, int]] = {}
+def _others(length: int, free: list[Span]) -> list[Span]:
+    """All but those, which are in order."""
+    spans, at = [], 0
+    for start, end in [*free, (length, length)]:
+        if start > at:
+            spans.append((at, start))
+        at = end
+    return spans
 
 
-def _mask10(length: int) -> int:
-    mask = _MASKS10.get(length)
-    if mask is None:
-        mask = _MASKS10[length] = _blank(length, _FREE10)
-    return mask
+# xid; dl_src, dl_dst; nw_tos; nw_src..cookie; timeouts
+_FREE10: Final = [(4, 8), (14, 26), (32, 33), (36, 56), (58, 62)]
 
 
-def _key_mask13(data: bytes, grant: Grant) -> tuple[int, int]:
+def _layout10(data: bytes) -> tuple[int, list[Span]]:
+    return len(data), _others(len(data), _FREE10)
+
+
+def _layout13(data: bytes, grant: Grant) -> tuple[int, list[Span]]:
     free = [(4, 8), (8, 24), (26, 30)]  # xid; cookie and its mask, unused in ADD; timeouts
     for number, start, end in _tlvs(data):
         if number == oxm.METADATA and grant.slot:
             continue  # judged, and written anew with the slot
         if number in _ANY_VALUE and not data[start + 2] & 1:
             free.append((start + 4, end))
-    return len(data) << 16 | data[50] << 8 | data[51], _blank(len(data), free)
+    return len(data) << 16 | data[50] << 8 | data[51], _others(len(data), free)

@@ -34,7 +34,7 @@ def fast(policy: FlowModPolicy, data: bytes) -> tuple[bytes, bytes] | None:
     if recipe is None:
         return None
     identity = recipe.identity(data)
-    return identity, recipe.message(data, identity, 0, COOKIE)
+    return identity, recipe.message(data, identity, 0, COOKIE.to_bytes(8, "big"))
 
 
 def learned(version: int, **changes: Any) -> bytes:
@@ -205,8 +205,18 @@ def test_the_oldest_layout_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert policy.recipe(one) is None and policy.recipe(two) is not None
 
 
-def test_masks_of_1_0_are_made_once_per_length() -> None:
-    assert recipes._mask10(80) is recipes._mask10(80)
+@pytest.mark.parametrize(
+    ("free", "others"),
+    [
+        ([], [(0, 9)]),
+        ([(0, 9)], []),
+        ([(0, 2), (2, 4), (8, 9)], [(4, 8)]),
+        ([(1, 3), (5, 6)], [(0, 1), (3, 5), (6, 9)]),
+    ],
+)
+def test_a_shape_is_all_that_is_not_free(free: list[tuple[int, int]], others: list[tuple[int, int]]) -> None:
+    assert recipes._others(9, free) == others
+    assert recipes._shape(bytes(range(9)), others) == b"".join(bytes(range(start, end)) for start, end in others)
 
 
 def test_no_recipe_for_what_names_a_group_or_a_meter() -> None:
