@@ -86,9 +86,9 @@ class Controller(ControllerEnd):
     def native(self) -> bool:
         return self.features is not None and self.dpid & 0xFFFFFFFFFFFF in NATIVE
 
-    @property
-    def hides_tag(self) -> bool:
-        one = self.book.rights.slices.get(self.owner)
+    def hides_tag(self, rights: judges.Rights) -> bool:
+        """As they are, or were where a change of slices is on its way."""
+        one = rights.slices.get(self.owner)
         return self.native or (one is not None and one.segments[0].presentation is Presentation.TRANSPARENT)
 
     def hear(self, data: bytes) -> None:

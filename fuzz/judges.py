@@ -438,7 +438,7 @@ def _readable(rights: Rights, end: Controller, message: Message, *, honest: bool
             granted = rights.is_granted(version, end.dpid & 0xFFFFFFFFFFFF, segment.vlan, seen.in_port, end.owner)
             check(granted, f"{end.owner}: a packet of somebody else's port", message.raw.hex())
             check(not seen.match.get("metadata", (0, 0))[0] & SLOT, f"{end.owner} sees a slot", message.raw.hex())
-        if version == of.V13 and end.hides_tag:
+        if version == of.V13 and end.hides_tag(rights):
             check("vlan_vid" not in seen.match, "a tag where none should be seen", message.raw.hex())
     elif name == "flow_removed":
         of.parse_flow_removed(message)
@@ -455,7 +455,7 @@ def _readable(rights: Rights, end: Controller, message: Message, *, honest: bool
         if kind == 1:
             for stat in of.parse_flow_stats(version, body):
                 of.action_lists(version, stat.actions)
-                if end.hides_tag and honest and "vlan_vid" in stat.match:
+                if end.hides_tag(rights) and honest and "vlan_vid" in stat.match:
                     check(stat.match["vlan_vid"][0] & 0x1000 == 0, "the hidden VLAN in a match", stat)
         elif version == of.V13 and kind == 13:
             check(not len(body) % 64, "port descriptions of a wrong length", message)
