@@ -32,17 +32,18 @@ class Turning(Protocol[Found_co]):
 
 
 def parser(
-    doc: str | None, *, seconds: float, runs: int | None = None, versions: bool = False
+    doc: str | None, *, seconds: float | None = None, runs: int | None = None, versions: bool = False
 ) -> argparse.ArgumentParser:
-    """``--seconds`` and ``--json``; if wanted ``--runs`` and ``--version``.
+    """``--json``; if wanted ``--seconds``, ``--runs`` and ``--version``.
 
     ``doc`` is the module's docstring, which begins with the command and what it is about.
     """
     found = re.match(r"``(.+?)``: (.+?)\n\n", f"{doc}\n\n", re.DOTALL)
     assert found is not None
     made = argparse.ArgumentParser(prog=found[1], description=found[2])
-    made.add_argument("--seconds", type=float, default=seconds, help=f"per run or line ({seconds:g})")
     made.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
+    if seconds is not None:
+        made.add_argument("--seconds", type=float, default=seconds, help=f"per run or line ({seconds:g})")
     if runs is not None:
         made.add_argument("--runs", type=int, default=runs, help=f"per figure; the median is shown ({runs})")
     if versions:
