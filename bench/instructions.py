@@ -1,4 +1,4 @@
-"""``python -m bench.instructions``: the hot path alone, counted by valgrind: instructions per message, whatever the hour.
+"""``python -m bench.instructions``: the hot path alone: instructions per message, which no busy hour changes.
 
 Like ``bench.micro``, but exact: two runs of the compiled form differ by a few
 in a thousand, also where the machine is others' as well. What is counted is
@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from rich.table import Table
